@@ -1,0 +1,31 @@
+# Two commands: make demo, make test. A third serves what the demo published: make serve.
+# Everything is installed from the committed lock files (locks/) into .venv; nothing is needed beforehand but a Python >= 3.12.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+export PYTENSOR_FLAGS := numba__fastmath=False,base_compiledir=$(CURDIR)/.cache/pytensor
+export NUMBA_CACHE_DIR := $(CURDIR)/.cache/numba
+BIN := .venv/bin
+
+help:  ## what there is
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /	/' | expand -t 10
+
+.venv/.installed: locks/dev.txt pyproject.toml scripts/install
+	@scripts/install dev
+
+demo: .venv/.installed  ## ingest the bundled real figures, fit, check, publish, print (about 3 minutes, then under 1)
+	@$(BIN)/quietquota ingest data/sample --store ./var || test $$? -eq 5
+	@$(BIN)/quietquota refresh --as-of 2025-01-31 --config data/sample/quietquota.toml --store ./var
+
+serve: .venv/.installed  ## serve what was published, on http://127.0.0.1:8000
+	@$(BIN)/quietquota serve --store ./var
+
+test: .venv/.installed  ## lint, types, import contracts, fast tests, then slow ones; offline
+	@scripts/test
+
+locks: .venv/.installed  ## resolve the lock files anew (needs the network)
+	@scripts/lock
+
+clean:  ## remove the environment and its caches; published snapshots in var/ stay
+	rm -rf .venv .tools .cache
+
+.PHONY: help demo serve test locks clean

@@ -1,0 +1,64 @@
+"""What is watched: exporter, importers, families and covariates, as ``quietquota.toml`` says."""
+
+import tomllib
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from data.observations import InputError, countries
+
+SAMPLE = Path(__file__).parent / "sample"
+SAMPLE_CONFIG = SAMPLE / "quietquota.toml"
+
+HsCode = Annotated[str, Field(pattern=r"^[0-9]{2,10}$")]
+Slug = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Family(_Record):
+    """HS codes whose weights add up to one flow."""
+
+    title: str
+    hs: tuple[HsCode, ...] = Field(min_length=1)
+
+
+class Covariates(_Record):
+    transition: tuple[Slug, ...] = ()
+
+
+class Watch(_Record):
+    """The scope of one installation. Unit ids are ``EXPORTER.IMPORTER.family``."""
+
+    exporter: str
+    importers: tuple[str, ...] = Field(min_length=1)
+    control: str | None = Field(default="TOTAL", pattern=r"^([0-9]{2,10}|TOTAL)$")
+    families: dict[Slug, Family] = Field(min_length=1)
+    covariates: Covariates = Covariates()
+
+    @field_validator("exporter", "importers")
+    @classmethod
+    def _known_countries(cls, value: str | tuple[str, ...]) -> str | tuple[str, ...]:
+        for code in [value] if isinstance(value, str) else value:
+            if code not in countries():
+                raise ValueError(f"{code!r} is not an ISO 3166 alpha-3 code")
+        return value
+
+    def units(self) -> list[tuple[str, str, str]]:
+        """(unit id, importer, family), families outermost."""
+        return [(f"{self.exporter}.{i}.{f}", i, f) for f in self.families for i in self.importers if i != self.exporter]
+
+
+def read_watch(path: Path) -> Watch:
+    try:
+        return Watch.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: no such configuration file") from error
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"{path}: not TOML ({error})") from error
+    except ValidationError as error:
+        what = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        raise InputError(f"{path}: {what}") from error

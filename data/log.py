@@ -1,0 +1,194 @@
+"""The log of what was known when: append-only, two clocks, one writer at a time.
+
+On disk, below one folder::
+
+    observations/<sha>.parquet   new releases of one ingest, content-named, never touched again
+    covariates/<sha>.parquet     the same for covariates
+    rejected/<sha>.csv           the rows that were not taken, each with line, column, value and reason
+    receipts/<instant>-<sha>.json  one per ingest, also when nothing was new
+
+A release is identified by its cell and ``released_at``. The same release again changes nothing; a revision
+is a new release; the same cell and instant with *another* figure is a contradiction and is rejected.
+"""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+from filelock import FileLock, Timeout
+
+from data.durable import write_durably
+from data.observations import COVARIATE_KEY, OBSERVATION_KEY, Parsed
+from data.sources import source_for
+
+LOCK_SECONDS = 10
+_LOGS = {
+    "observations": (OBSERVATION_KEY, ["net_weight_kg", "value_usd", "status"]),
+    "covariates": (COVARIATE_KEY, ["value"]),
+}
+_TEXT = pa.string()
+_INSTANT = pa.timestamp("us", tz="UTC")
+_SCHEMAS = {
+    "observations": pa.schema(
+        [(c, _TEXT) for c in OBSERVATION_KEY]
+        + [("net_weight_kg", pa.float64()), ("value_usd", pa.float64()), ("released_at", _INSTANT)]
+        + [("source", _TEXT), ("status", _TEXT), ("released_at_basis", _TEXT)]
+    ),
+    "covariates": pa.schema(
+        [(c, _TEXT) for c in COVARIATE_KEY]
+        + [("value", pa.float64()), ("released_at", _INSTANT), ("source", _TEXT), ("released_at_basis", _TEXT)]
+    ),
+}
+
+
+class LogError(RuntimeError):
+    """The log cannot answer or take what was asked."""
+
+
+class LogBusy(LogError):
+    """Another process is writing to the log."""
+
+
+class PastHorizon(LogError):
+    """An as-of later than anything the log has seen: it would have to guess."""
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """What became of one file. rows = new + known + rejected, counted in releases."""
+
+    file: str
+    sha256: str
+    source: str
+    kind: str
+    ingested_at: str
+    new: int
+    known: int
+    rejected: int
+    rejected_file: str | None
+    batch: str | None
+    in_the_future: int
+
+
+class ReleaseLog:
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def ingest(self, raw: bytes, name: str, source: str | None = None, now: datetime | None = None) -> Receipt:
+        """Judge one file, append what is new, keep the rest aside. Raises InputError, LogBusy."""
+        chosen = source_for(raw, name, source)
+        parsed = chosen.parse(raw, name)
+        moment = now or datetime.now(UTC)
+        self.root.mkdir(parents=True, exist_ok=True)
+        try:
+            with FileLock(self.root / ".lock", timeout=LOCK_SECONDS):
+                return self._append(chosen.kind, chosen.name, parsed, raw, name, moment)
+        except Timeout as error:
+            raise LogBusy(f"{self.root}: another ingest is writing to this log; try again when it is done") from error
+
+    def _append(self, kind: str, source: str, parsed: Parsed, raw: bytes, name: str, now: datetime) -> Receipt:
+        key, figures = _LOGS[kind]
+        fresh, known, contradictions = _compare(parsed.accepted, self._all(kind), [*key, "released_at"], figures)
+        rejected = pd.concat([parsed.rejected, contradictions], ignore_index=True)
+        digest = hashlib.sha256(raw).hexdigest()
+        stamp = now.strftime("%Y%m%dT%H%M%S%fZ")
+        rejected_file = None
+        if len(rejected):
+            text = rejected.to_csv(index=False)
+            rejected_file = f"rejected/{hashlib.sha256(text.encode()).hexdigest()[:16]}.csv"
+            write_durably(self.root / rejected_file, text.encode())
+        batch = None
+        if len(fresh):
+            table = pa.Table.from_pandas(fresh, schema=_SCHEMAS[kind], preserve_index=False)
+            sink = pa.BufferOutputStream()
+            pq.write_table(table, sink, compression="zstd", write_page_checksum=True)
+            content = sink.getvalue().to_pybytes()
+            batch = f"{kind}/{hashlib.sha256(content).hexdigest()[:16]}.parquet"
+            write_durably(self.root / batch, content)
+        receipt = Receipt(
+            file=name,
+            sha256=digest,
+            source=source,
+            kind=kind,
+            ingested_at=now.isoformat(),
+            new=len(fresh),
+            known=known,
+            rejected=rejected["line"].nunique() if len(rejected) else 0,
+            rejected_file=rejected_file,
+            batch=batch,
+            in_the_future=int((fresh["released_at"] > pd.Timestamp(now)).sum()),
+        )
+        content = json.dumps(asdict(receipt), indent=1).encode()
+        write_durably(self.root / "receipts" / f"{stamp}-{digest[:8]}.json", content)
+        return receipt
+
+    def receipts(self) -> list[Receipt]:
+        return [Receipt(**json.loads(p.read_text())) for p in sorted((self.root / "receipts").glob("*.json"))]
+
+    def _all(self, kind: str) -> pd.DataFrame:
+        files = sorted((self.root / kind).glob("*.parquet"))
+        if not files:
+            return _SCHEMAS[kind].empty_table().to_pandas()
+        return ds.dataset([str(f) for f in files], schema=_SCHEMAS[kind]).to_table().to_pandas()
+
+    def horizon(self) -> datetime:
+        """The last instant the log can speak of: its last ingest, or a release dated later still."""
+        seen = [datetime.fromisoformat(r.ingested_at) for r in self.receipts()]
+        if not seen:
+            raise LogError(f"{self.root}: the log is empty; ingest a file first (quietquota ingest PATH)")
+        released = self._all("observations")["released_at"].max()
+        return max([*seen, released.to_pydatetime()] if released is not pd.NaT else seen)
+
+    def releases(self, kind: str, as_of: datetime) -> pd.DataFrame:
+        """Every release known at `as_of`, oldest first. Raises PastHorizon."""
+        horizon = self.horizon()
+        if as_of > horizon:
+            raise PastHorizon(
+                f"as-of {as_of.isoformat()} lies past the log's horizon {horizon.isoformat()}: "
+                "what is released in between is not known here; ingest newer files or ask for an earlier as-of"
+            )
+        known = self._all(kind)
+        known = known[known["released_at"] <= pd.Timestamp(as_of)]
+        key, _ = _LOGS[kind]
+        return known.sort_values(["released_at", *key], kind="stable").reset_index(drop=True)
+
+    def as_of(self, kind: str, as_of: datetime) -> pd.DataFrame:
+        """One row a cell: its last release known at `as_of`, with ``releases``, how many there were by then."""
+        known = self.releases(kind, as_of)
+        key, _ = _LOGS[kind]
+        count = known.groupby(key, sort=False)["released_at"].transform("size")
+        last = known.assign(releases=count).drop_duplicates(key, keep="last").reset_index(drop=True)
+        last.attrs["as_of"] = as_of.isoformat()
+        return last
+
+
+def _compare(rows: pd.DataFrame, logged: pd.DataFrame, identity: list[str], figures: list[str]) -> tuple[pd.DataFrame, int, pd.DataFrame]:
+    """(new releases, how many were known already, contradictions with their reason)."""
+    unique = rows.drop_duplicates([*identity, *figures])
+    repeated = len(rows) - len(unique)
+    torn = unique.duplicated(identity, keep=False)
+    inside = _contradiction(unique[torn], figures, "another row of this file has a different figure for the same cell and released_at")
+    unique = unique[~torn]
+    merged = unique.merge(logged[[*identity, *figures]], on=identity, how="left", suffixes=("", "_logged"), indicator=True)
+    merged.index = unique.index
+    known = merged["_merge"] == "both"
+    same = pd.Series(True, index=merged.index)
+    for column in figures:
+        old = merged[f"{column}_logged"]
+        same &= (merged[column] == old) | (merged[column].isna() & old.isna())
+    against = _contradiction(
+        unique[known & ~same],
+        figures,
+        "the log has a different figure for this cell and released_at; a revision needs a released_at of its own",
+    )
+    return unique[~known], repeated + int((known & same).sum()), pd.concat([inside, against], ignore_index=True)
+
+
+def _contradiction(rows: pd.DataFrame, figures: list[str], reason: str) -> pd.DataFrame:
+    return rows.assign(column=figures[0], value_found=rows[figures[0]].astype(str), reason=reason)

@@ -1,0 +1,193 @@
+"""What a release must look like, and what happens to one that does not.
+
+Every row of a file ends in exactly one of two tables: accepted, with its types, or rejected, with the
+column, value and reason, and the line it stood on. Nothing is dropped in between.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+import pandas as pd
+import pandera.pandas as pa
+import pycountry
+
+STATUSES = ("reported", "suppressed", "withdrawn", "estimated")
+WORLD = "WLD"
+"""Not an ISO 3166 country: the sum over all partners, as customs offices and the World Bank code it."""
+
+OBSERVATION_KEY = ["reporter", "exporter", "importer", "hs_code", "period"]
+OBSERVATION_COLUMNS = [*OBSERVATION_KEY, "net_weight_kg", "value_usd", "released_at"]
+OBSERVATION_OPTIONAL = {"source": "", "status": "reported", "released_at_basis": "stated"}
+COVARIATE_KEY = ["series", "exporter", "importer", "family", "period"]
+COVARIATE_COLUMNS = ["series", "exporter", "importer", "period", "value", "released_at"]
+COVARIATE_OPTIONAL = {"family": "", "source": "", "released_at_basis": "stated"}
+
+_MONTH = r"(?:19|20)[0-9]{2}-(?:0[1-9]|1[0-2])"
+_NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?")
+
+
+class InputError(ValueError):
+    """A file that cannot be read as a table of releases at all (its rows are not judged)."""
+
+
+@dataclass(frozen=True)
+class Parsed:
+    """One file after judgement.
+
+    accepted : typed rows, in file order, with ``line`` (1-based line in the file, header = 1).
+    rejected : the original text of the other rows plus ``line``, ``column``, ``reason``; one row a failure.
+    """
+
+    accepted: pd.DataFrame
+    rejected: pd.DataFrame
+
+
+@cache
+def countries() -> frozenset[str]:
+    return frozenset(c.alpha_3 for c in pycountry.countries) | {WORLD}
+
+
+def _is_country(s: pd.Series) -> pd.Series:
+    return s.isin(countries())
+
+
+def _is_empty_or_country(s: pd.Series) -> pd.Series:
+    return s.isin(countries()) | (s == "")
+
+
+def _is_number(s: pd.Series) -> pd.Series:
+    return s.map(lambda v: bool(_NUMBER.fullmatch(v)) and np.isfinite(float(v))).astype(bool)
+
+
+def _is_amount_or_empty(s: pd.Series) -> pd.Series:
+    number = _is_number(s)
+    return (s == "") | (number & (pd.to_numeric(s.where(number), errors="coerce").fillna(0) >= 0))
+
+
+def _is_period(s: pd.Series) -> pd.Series:
+    return s.str.fullmatch(_MONTH) | s.map(is_two_months).astype(bool)
+
+
+def is_two_months(text: str) -> bool:
+    """Whether `text` names two adjacent months published as one sum, as ``2020-01/2020-02``."""
+    first, slash, second = text.partition("/")
+    if not (slash and re.fullmatch(_MONTH, first) and re.fullmatch(_MONTH, second)):
+        return False
+    return pd.Period(first, freq="M") + 1 == pd.Period(second, freq="M")
+
+
+def _is_instant(s: pd.Series) -> pd.Series:
+    dated = s.str.match(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+    return dated & pd.to_datetime(s.where(dated), utc=True, errors="coerce", format="ISO8601").notna()
+
+
+def _check(function: Callable[[pd.Series], pd.Series], reason: str) -> pa.Check:
+    return pa.Check(function, error=reason)
+
+
+_COUNTRY = _check(_is_country, "is not an ISO 3166 alpha-3 code (or WLD)")
+_PERIOD = _check(_is_period, "is neither a month YYYY-MM nor two adjacent months YYYY-MM/YYYY-MM")
+_INSTANT = _check(_is_instant, "is not an ISO 8601 instant or date")
+_BASIS = _check(lambda s: s.isin(["stated", "inferred"]), "is neither stated nor inferred")
+
+_OBSERVATION_SCHEMA = pa.DataFrameSchema(
+    {
+        "reporter": pa.Column(str, _COUNTRY),
+        "exporter": pa.Column(str, _COUNTRY),
+        "importer": pa.Column(str, _COUNTRY),
+        "hs_code": pa.Column(str, _check(lambda s: s.str.fullmatch(r"[0-9]{2,10}|TOTAL"), "is neither 2-10 digits nor TOTAL")),
+        "period": pa.Column(str, _PERIOD),
+        "net_weight_kg": pa.Column(str, _check(_is_amount_or_empty, "is not a finite number >= 0 (kg)")),
+        "value_usd": pa.Column(str, _check(_is_amount_or_empty, "is not a finite number >= 0 (USD)")),
+        "released_at": pa.Column(str, _INSTANT),
+        "status": pa.Column(str, _check(lambda s: s.isin(STATUSES), f"is not one of {', '.join(STATUSES)}")),
+        "released_at_basis": pa.Column(str, _BASIS),
+    }
+)
+_COVARIATE_SCHEMA = pa.DataFrameSchema(
+    {
+        "series": pa.Column(str, _check(lambda s: s.str.fullmatch(r"[a-z][a-z0-9_]*"), "is not a lower_case name")),
+        "exporter": pa.Column(str, _check(_is_empty_or_country, "is neither empty nor an ISO 3166 alpha-3 code")),
+        "importer": pa.Column(str, _check(_is_empty_or_country, "is neither empty nor an ISO 3166 alpha-3 code")),
+        "period": pa.Column(str, _check(lambda s: s.str.fullmatch(_MONTH), "is not a month YYYY-MM")),
+        "value": pa.Column(str, _check(_is_number, "is not a finite number")),
+        "released_at": pa.Column(str, _INSTANT),
+        "released_at_basis": pa.Column(str, _BASIS),
+    }
+)
+
+
+def _rows(failures: dict[str, pd.Series]) -> list[tuple[int, str, str]]:
+    """(row, column, reason) of every True in masks named ``column: reason``."""
+    return [(int(i), name.split(": ", 1)[0], name.split(": ", 1)[1]) for name, mask in failures.items() for i in mask.index[mask]]
+
+
+def _complete(text: pd.DataFrame, required: list[str], optional: dict[str, str]) -> pd.DataFrame:
+    missing = [c for c in required if c not in text.columns]
+    if missing:
+        raise InputError(
+            f"column {', '.join(missing)} is missing; expected the header {','.join(required)} "
+            f"(optional: {', '.join(optional)}), got {','.join(map(str, text.columns))}"
+        )
+    complete = text.copy()
+    for column, default in optional.items():
+        if column not in complete:
+            complete[column] = default
+        complete[column] = complete[column].where(complete[column] != "", default)
+    return complete.reset_index(drop=True)
+
+
+def _split(
+    text: pd.DataFrame, schema: pa.DataFrameSchema, further: dict[str, pd.Series], line: pd.Series
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    found = _rows(further)
+    try:
+        schema.validate(text, lazy=True)
+    except pa.errors.SchemaErrors as error:
+        cases = error.failure_cases
+        found += [(int(i), str(c), str(r)) for i, c, r in zip(cases["index"], cases["column"], cases["check"], strict=True)]
+    failures = pd.DataFrame(found, columns=["row", "column", "reason"]).sort_values(["row", "column"], kind="stable")
+    rejected = text.assign(line=line).loc[failures["row"]].reset_index(drop=True)
+    value = [str(text.at[r, c]) if c in text else "" for r, c in zip(failures["row"], failures["column"], strict=True)]
+    rejected = rejected.assign(column=failures["column"].to_numpy(), value_found=value, reason=failures["reason"].to_numpy())
+    return text.assign(line=line).drop(index=list(failures["row"].unique())), rejected
+
+
+def parse_observations(text: pd.DataFrame, line: pd.Series | None = None) -> Parsed:
+    """Judge rows of text (all columns ``str``, empty = absent) against the observation format.
+
+    `line` says where each row stood in its file when that is not simply row + 2.
+    """
+    rows = _complete(text, OBSERVATION_COLUMNS, OBSERVATION_OPTIONAL)
+    place = pd.Series(range(2, len(rows) + 2)) if line is None else line.reset_index(drop=True)
+    figure_needed = rows["status"].isin(["reported", "estimated"]) & (rows["net_weight_kg"] == "")
+    stranger = ~rows["reporter"].isin(countries()) | (rows["reporter"] == rows["exporter"])
+    stranger |= rows["reporter"] == rows["importer"]
+    further = {
+        "net_weight_kg: is empty; a zero is written 0, an unknown weight has status suppressed or withdrawn": figure_needed,
+        "reporter: is neither the exporter nor the importer": ~stranger,
+        "importer: is the exporter itself": (rows["exporter"] == rows["importer"]) & rows["exporter"].isin(countries()),
+    }
+    good, rejected = _split(rows, _OBSERVATION_SCHEMA, further, place)
+    accepted = good.assign(
+        net_weight_kg=pd.to_numeric(good["net_weight_kg"]).astype(float),
+        value_usd=pd.to_numeric(good["value_usd"]).astype(float),
+        released_at=pd.to_datetime(good["released_at"], utc=True, format="ISO8601").dt.as_unit("us"),
+    )
+    columns = [*OBSERVATION_COLUMNS, *OBSERVATION_OPTIONAL, "line"]
+    return Parsed(accepted[columns].reset_index(drop=True), rejected)
+
+
+def parse_covariates(text: pd.DataFrame) -> Parsed:
+    """Judge rows of text against the covariate format; empty importer or family = all of them."""
+    rows = _complete(text, COVARIATE_COLUMNS, COVARIATE_OPTIONAL)
+    good, rejected = _split(rows, _COVARIATE_SCHEMA, {}, pd.Series(range(2, len(rows) + 2)))
+    accepted = good.assign(
+        value=pd.to_numeric(good["value"]).astype(float),
+        released_at=pd.to_datetime(good["released_at"], utc=True, format="ISO8601").dt.as_unit("us"),
+    )
+    columns = [*COVARIATE_KEY, "value", "released_at", "source", "released_at_basis", "line"]
+    return Parsed(accepted[columns].reset_index(drop=True), rejected)

@@ -1,0 +1,44 @@
+"""Sources: one file a publisher, each a pure function from a file's bytes to judged rows.
+
+``parse(raw, name) -> Parsed``: no network, no clock, no state, so every source is tested offline on real
+bytes. A source that knows a file when it sees one says so in ``recognises``.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from data.observations import InputError, Parsed
+from data.sources import canonical, comtrade, published
+
+
+@dataclass(frozen=True)
+class Source:
+    """name : what ``--source`` takes. kind : which log the rows go to, ``observations`` or ``covariates``."""
+
+    name: str
+    kind: str
+    recognises: Callable[[bytes, str], bool]
+    parse: Callable[[bytes, str], Parsed]
+
+
+SOURCES = {
+    source.name: source
+    for source in (
+        Source("canonical", "observations", canonical.is_observations, canonical.parse_observations_file),
+        Source("covariates", "covariates", canonical.is_covariates, canonical.parse_covariates_file),
+        Source("published", "observations", published.recognises, published.parse),
+        Source("comtrade", "observations", comtrade.recognises, comtrade.parse),
+    )
+}
+
+
+def source_for(raw: bytes, name: str, asked: str | None = None) -> Source:
+    """The source that reads this file: the one asked for, else the only one that recognises its header."""
+    if asked is not None:
+        if asked not in SOURCES:
+            raise InputError(f"{name}: no source is called {asked!r}; known: {', '.join(SOURCES)}")
+        return SOURCES[asked]
+    for source in SOURCES.values():
+        if source.recognises(raw, name):
+            return source
+    raise InputError(f"{name}: no source recognises its header; name one with --source ({', '.join(SOURCES)})")

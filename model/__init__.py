@@ -1,0 +1,1 @@
+"""Beliefs: a panel in, a snapshot of regime probabilities out."""

@@ -1,0 +1,84 @@
+"""Does the fit hold? Each check is a record: value, threshold, outcome and where the threshold comes from.
+
+R-hat and effective sample size: Vehtari, Gelman, Simpson, Carpenter & Buerkner (2021), Bayesian Analysis 16(2):
+R-hat below 1.01, and 100 effective draws a chain in bulk and tail. Divergences: Betancourt (2017), arXiv:1701.02434.
+BFMI below 0.3: Betancourt (2016), arXiv:1604.00695.
+"""
+
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+import arviz_stats as azs
+import numpy as np
+import xarray as xr
+
+Outcome = Literal["PASS", "REVIEW", "FAIL"]
+_ORDER: tuple[Outcome, ...] = ("PASS", "REVIEW", "FAIL")
+
+
+@dataclass(frozen=True)
+class Check:
+    """worst : the parameter in which `value` was found. review : beyond this, FAIL."""
+
+    name: str
+    value: float
+    threshold: float
+    review: float
+    outcome: Outcome
+    worst: str
+    meaning: str
+
+
+def _judge(value: float, threshold: float, review: float) -> Outcome:
+    """PASS up to `threshold`, REVIEW up to `review`, on whichever side of each other the two lie; NaN fails."""
+    sign = 1 if review >= threshold else -1
+    if sign * value <= sign * threshold:
+        return "PASS"
+    return "REVIEW" if sign * value <= sign * review else "FAIL"
+
+
+def _extreme(dataset: xr.Dataset, worst: str) -> tuple[float, str]:
+    """The largest (or smallest) value over all variables, and the name and place it has. NaN is the worst of all."""
+    found: list[tuple[float, str]] = []
+    for name, array in dataset.data_vars.items():
+        values = np.atleast_1d(array.values).ravel()
+        at = int(np.flatnonzero(np.isnan(values))[0]) if np.isnan(values).any() else int(getattr(values, worst)())
+        place = np.unravel_index(at, array.shape) if array.ndim else ()
+        labels = [str(array[d].values[i]) for d, i in zip(array.dims, place, strict=True)]
+        found.append((float(values[at]), f"{name}[{', '.join(labels)}]" if labels else str(name)))
+    for value, label in found:
+        if np.isnan(value):
+            return value, label
+    return max(found) if worst == "argmax" else min(found)
+
+
+def run_checks(posterior: xr.DataTree, free: list[str]) -> list[Check]:
+    """Checks of the sampler on the free parameters `free`."""
+    draws = posterior["posterior"].to_dataset()[free]
+    chains = draws.sizes["chain"]
+    stats = posterior["sample_stats"].to_dataset()
+    rhat, rhat_at = _extreme(azs.rhat(draws), "argmax")
+    bulk, bulk_at = _extreme(azs.ess(draws, method="bulk"), "argmin")
+    tail, tail_at = _extreme(azs.ess(draws, method="tail"), "argmin")
+    divergent = float(stats["diverging"].sum())
+    total = stats["diverging"].size
+    energy = stats["energy"].transpose("chain", "draw").values
+    bfmi = ((np.diff(energy, axis=1) ** 2).mean(1) / energy.var(1)).min()
+    needed = 100.0 * chains
+    table = [
+        ("rhat_max", rhat, 1.01, 1.05, rhat_at, "chains agree (largest split R-hat)"),
+        ("ess_bulk_min", bulk, needed, needed / 2, bulk_at, "effective draws for means (fewest)"),
+        ("ess_tail_min", tail, needed, needed / 2, tail_at, "effective draws for 5 % and 95 % quantiles (fewest)"),
+        ("divergences", divergent, 0.0, 0.005 * total, "", f"divergent transitions of {total}"),
+        ("bfmi_min", float(bfmi), 0.3, 0.2, "", "energy is explored (smallest over chains)"),
+    ]
+    return [Check(n, v, t, r, _judge(v, t, r), w, m) for n, v, t, r, w, m in table]
+
+
+def outcome(checks: list[Check]) -> Outcome:
+    """The worst of them."""
+    return max((c.outcome for c in checks), key=_ORDER.index)
+
+
+def records(checks: list[Check]) -> list[dict[str, object]]:
+    return [asdict(c) for c in checks]

@@ -1,0 +1,163 @@
+"""The Snapshot: the one type the service gets from the model. Everything a fit said, and nothing it needs to say it again."""
+
+import math
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from data.panel import Panel
+from model.checks import Check, outcome, records
+from model.probabilities import CAUSES
+from model.spec import Assumptions, Computation
+
+KERNEL_LAYERS = ("unit_", "family_")
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """tree : DataTree with groups posterior, sample_stats, log_likelihood, panel, regimes.
+
+    meta : JSON-able facts about it. rows : one JSON-able answer a unit, in panel order.
+    """
+
+    tree: xr.DataTree
+    meta: dict[str, Any]
+    rows: list[dict[str, Any]]
+
+
+def assemble(
+    posterior: xr.DataTree,
+    regimes: xr.Dataset,
+    panel: Panel,
+    checks: list[Check],
+    assumptions: Assumptions,
+    computation: Computation,
+    titles: dict[str, str],
+    versions: dict[str, str],
+    fitted_at: datetime,
+) -> Snapshot:
+    groups = {name: posterior[name].to_dataset() for name in ("posterior", "sample_stats", "log_likelihood") if name in posterior}
+    tree = xr.DataTree.from_dict(groups | {"panel": panel, "regimes": regimes})
+    meta = {
+        "as_of": panel.attrs["as_of"],
+        "fitted_at": fitted_at.astimezone(UTC).isoformat(),
+        "exporter": panel.attrs["exporter"],
+        "panel_sha256": panel.attrs["fingerprint"],
+        "assumptions": assumptions.model_dump(),
+        "assumptions_digest": assumptions.digest(),
+        "computation": computation.model_dump(),
+        "computation_digest": computation.digest(),
+        "gate": outcome(checks),
+        "checks": records(checks),
+        "versions": versions,
+        "data_through": _through(panel),
+    }
+    return Snapshot(tree, meta, answers(regimes, titles))
+
+
+def _through(panel: Panel) -> dict[str, str]:
+    """The last month each reporter has published a figure for."""
+    known = panel["absence"].values == 0
+    through: dict[str, str] = {}
+    months = np.datetime_as_string(panel["period"].values, unit="M")
+    units = panel["signal_unit"].values
+    for row, unit, side in zip(known, units, panel["signal_side"].values, strict=True):
+        if row.any():
+            exporter, importer, _ = str(unit).split(".", 2)
+            reporter = exporter if side == "exporter" else importer
+            through[reporter] = max(through.get(reporter, ""), str(months[np.flatnonzero(row)[-1]]))
+    return through
+
+
+def _number(value: Any, digits: int) -> float | None:
+    return None if math.isnan(float(value)) else round(float(value), digits)
+
+
+def _share(value: Any) -> float | None:
+    number = _number(value, 6)
+    return None if number is None else min(max(number, 0.0), 1.0)
+
+
+def _kg(value: Any) -> float | None:
+    return _number(value, 0)
+
+
+def month_row(regimes: xr.Dataset, unit: str, t: int, which: str) -> dict[str, Any]:
+    """One month of one unit, conditioned as `which` (``filtered`` or ``smoothed``) says."""
+    at = regimes.sel(unit=unit).isel(period=t)
+    shares = {cause: _share(at[which].sel(cause=cause)) for cause in CAUSES}
+    low, high = (_share(v) for v in at[f"{which}_interval"].values)
+    shortfall_low, shortfall_high = (_kg(v) for v in at["shortfall_kg_interval"].values)
+    open_low, open_high = (_kg(v) for v in at["counterfactual_kg_interval"].values)
+    restricted = None if shares["targeted"] is None else _share(1 - (shares["open"] or 0) - (shares["disrupted"] or 0))
+    return {
+        "period": str(np.datetime_as_string(at["period"].values, unit="M")),
+        "kind": "nowcast" if which == "filtered" and not bool(at["is_observed"]) else which,
+        "probability": restricted,
+        "probability_interval": [low, high],
+        "causes": shares,
+        "severity_mean": _share(at[f"severity_{which}"]),
+        "observed_kg": _kg(at["observed_kg"]),
+        "counterfactual_kg": _kg(at["counterfactual_kg"]),
+        "counterfactual_kg_interval": [open_low, open_high],
+        "shortfall_kg_mean": _kg(at["shortfall_kg"]),
+        "shortfall_kg_p05": shortfall_low,
+        "shortfall_kg_p95": shortfall_high,
+    }
+
+
+def answers(regimes: xr.Dataset, titles: dict[str, str]) -> list[dict[str, Any]]:
+    """Per unit: the answer for its last month with figures, the nowcast for the as-of month, and its history."""
+    horizon = int(regimes.attrs["horizon"])
+    rows = []
+    for unit in map(str, regimes["unit"].values):
+        exporter, importer, family = unit.split(".", 2)
+        of_unit = regimes.sel(unit=unit)
+        last, abstention = int(of_unit["last_observed"]), str(of_unit["abstention"].item())
+        row: dict[str, Any] = {
+            "unit": unit,
+            "exporter": exporter,
+            "importer": importer,
+            "family": family,
+            "title": titles.get(family, family),
+            "abstention": abstention or None,
+            "months_observed": int(of_unit["months_observed"]),
+            "data_through": str(np.datetime_as_string(of_unit["period"].values[last], unit="M")) if last >= 0 else None,
+            "current": None,
+            "nowcast": None,
+            "history": [],
+        }
+        if not abstention:
+            row["current"] = month_row(regimes, unit, last, "filtered")
+            row["nowcast"] = month_row(regimes, unit, horizon, "filtered")
+            row["history"] = [month_row(regimes, unit, t, which) for which in ("filtered", "smoothed") for t in range(horizon + 1)]
+        row["sentence"] = sentence(row)
+        rows.append(row)
+    return rows
+
+
+def sentence(row: dict[str, Any]) -> str:
+    """What an analyst would say of the answer: what was seen, what was expected, and which cause is likeliest."""
+    if row["abstention"]:
+        return f"{row['unit']}: no answer; {row['abstention']}."
+    c = row["current"]
+    low, high = c["counterfactual_kg_interval"]
+    tonnes = "{:,.0f} t".format
+    change = c["observed_kg"] / c["counterfactual_kg"] - 1
+    where = "below" if c["observed_kg"] < low else "above" if c["observed_kg"] > high else "inside"
+    cause = max(c["causes"], key=c["causes"].__getitem__)
+    named = {
+        "open": "no restriction and no disruption",
+        "disrupted": "an innocent disruption",
+        "targeted": "a deliberate restriction aimed at this importer",
+        "product_wide": "a deliberate restriction on all importers of the family",
+    }[cause]
+    return (
+        f"{row['unit']}, {c['period']} ({c['kind']}): {tonnes(c['observed_kg'] / 1e3)} moved where "
+        f"{tonnes(c['counterfactual_kg'] / 1e3)} were expected with no restriction ({change:+.0%}), {where} the 90 % range "
+        f"{low / 1e3:,.0f}-{tonnes(high / 1e3)}; the likeliest reading is {named} ({c['causes'][cause]:.0%}), "
+        f"p(restricted) = {c['probability']:.2f} [{c['probability_interval'][0]:.2f}, {c['probability_interval'][1]:.2f}]."
+    )

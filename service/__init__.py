@@ -1,0 +1,1 @@
+"""Answers: snapshots published, kept, and served; the command line."""

@@ -1,0 +1,225 @@
+"""The command line: answers on stdout, talk on stderr. It translates and prints; the work is elsewhere."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import orjson
+import typer
+from rich.console import Console
+
+from service import tables
+from service.settings import Settings, SettingsError
+from service.snapshots import Damaged, NoSnapshot, SnapshotStore, StoreBusy, StoreError
+
+EXIT_USAGE, EXIT_GATE, EXIT_QUARANTINE, EXIT_BUSY, EXIT_STORE = 2, 4, 5, 6, 7
+EPILOG = (
+    "Exit codes: 0 done · 2 wrong usage or input · 3 nothing new · 4 the model's checks kept the snapshot back · "
+    "5 rows were rejected and kept aside · 6 another process holds the lock · 7 store empty, damaged or unreachable."
+)
+app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None, help=(__doc__ or "").partition("\n")[0], epilog=EPILOG)
+snapshots_app = typer.Typer(no_args_is_help=True, help="List, show and verify published snapshots.", epilog=EPILOG)
+app.add_typer(snapshots_app, name="snapshots")
+talk = Console(stderr=True)
+out = Console(soft_wrap=True)
+
+ConfigOption = Annotated[
+    Path | None, typer.Option(envvar="QUIETQUOTA_CONFIG", help="quietquota.toml. Default: ./quietquota.toml, else the bundled sample's.")
+]
+StoreOption = Annotated[str, typer.Option(envvar="QUIETQUOTA_STORE", help="Folder or file:// URL of the store.")]
+AsOfOption = Annotated[str | None, typer.Option(help="ISO date (00:00 UTC) or instant. Default: now.")]
+FormatOption = Annotated[str, typer.Option("--format", help="table, json or csv.")]
+
+
+def _fail(code: int, message: str) -> typer.Exit:
+    talk.print(f"quietquota: {message}", style="bold red", markup=False, highlight=False, soft_wrap=True)
+    return typer.Exit(code)
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    """Errors that a user can do something about, as one sentence and an exit code."""
+    try:
+        yield
+    except StoreBusy as error:
+        raise _fail(EXIT_BUSY, str(error)) from error
+    except (NoSnapshot, Damaged, StoreError, OSError) as error:
+        raise _fail(EXIT_STORE, str(error)) from error
+    except ModuleNotFoundError as error:
+        raise _fail(EXIT_USAGE, f"{error.name} is not installed; this command needs the extra 'refresh'") from error
+    except (SettingsError, ValueError, RuntimeError) as error:
+        code = EXIT_BUSY if type(error).__name__ == "LogBusy" else EXIT_USAGE
+        raise _fail(code, str(error)) from error
+
+
+def parse_instant(text: str | None) -> datetime:
+    if text is None:
+        return datetime.now(UTC)
+    try:
+        instant = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise ValueError(f"--as-of {text}: not an ISO date or instant, such as 2025-01-31 or 2025-01-31T06:00:00Z") from error
+    return instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant.astimezone(UTC)
+
+
+def _store(url: str) -> SnapshotStore:
+    return SnapshotStore(Settings(store=url).folder)
+
+
+def _watch(config: Path | None) -> Any:
+    from data.config import SAMPLE_CONFIG, read_watch
+
+    here = Path("quietquota.toml")
+    return read_watch(config or (here if here.is_file() else SAMPLE_CONFIG))
+
+
+@app.command()
+def ingest(
+    paths: Annotated[list[Path], typer.Argument(help="Files of releases or covariates; a folder means its CSV and Parquet files.")],
+    source: Annotated[str | None, typer.Option(help="canonical, covariates, published or comtrade. Default: by header.")] = None,
+    store: StoreOption = "./var",
+) -> None:
+    """Append releases to the log. Rows that cannot be read are kept aside and named; nothing is overwritten."""
+    with _explained():
+        from data.log import ReleaseLog
+
+        log = ReleaseLog(Settings(store=store).log_folder)
+        files = [f for p in paths for f in (sorted([*p.glob("*.csv"), *p.glob("*.parquet")]) if p.is_dir() else [p])]
+        receipts = [log.ingest(path.read_bytes(), str(path), source) for path in files]
+    tables.receipts(receipts, log.root, out, talk)
+    if any(r.rejected for r in receipts):
+        raise typer.Exit(EXIT_QUARANTINE)
+
+
+@app.command()
+def observations(
+    as_of: AsOfOption = None,
+    unit: Annotated[str | None, typer.Option(help="Regime unit, such as CHN.JPN.rare_earths; its HS codes come from the config.")] = None,
+    format: FormatOption = "table",
+    config: ConfigOption = None,
+    store: StoreOption = "./var",
+) -> None:
+    """What was known at an instant: the last release of every cell by then, and nothing released later."""
+    with _explained():
+        from data.log import ReleaseLog
+
+        known = ReleaseLog(Settings(store=store).log_folder).as_of("observations", parse_instant(as_of))
+        tables.observations(known, _watch(config), unit, format, out)
+
+
+@app.command()
+def refresh(
+    as_of: AsOfOption = None,
+    full: Annotated[bool, typer.Option("--full", help="Fit anew. So far every refresh does.")] = False,
+    accept_review: Annotated[
+        bool, typer.Option("--accept-review", help="Publish a fit whose checks say REVIEW; every answer will say so.")
+    ] = False,
+    seed: Annotated[int | None, typer.Option(help="Random seed; the same seed, data and lock file give the same draws.")] = None,
+    config: ConfigOption = None,
+    store: StoreOption = "./var",
+) -> None:
+    """Fit what was known at an instant, check the fit, publish a snapshot, and print its answers."""
+    with _explained():
+        from data.log import ReleaseLog
+        from model.spec import Assumptions, Computation
+        from service.refresh import refresh as run
+
+        settings = Settings(store=store)
+        computation = Computation() if seed is None else Computation(seed=seed)
+        log, snapshots = ReleaseLog(settings.log_folder), SnapshotStore(settings.folder)
+        done = run(log, snapshots, _watch(config), parse_instant(as_of), Assumptions(), computation, talk, accept_review)
+    tables.checks(done.checks, talk)
+    if done.snapshot is None:
+        raise _fail(
+            EXIT_GATE,
+            "not published: the checks above do not pass; the last good snapshot stays. REVIEW may be published with --accept-review",
+        )
+    published = snapshots.load(done.snapshot)
+    tables.regimes(published, out)
+    tables.next_steps(published, settings, talk)
+
+
+@app.command()
+def regimes(as_of: AsOfOption = None, format: FormatOption = "table", store: StoreOption = "./var") -> None:
+    """The published answers: what the service says now, or said at an instant (--as-of)."""
+    with _explained():
+        snapshots = _store(store)
+        published = snapshots.load(snapshots.current_at(parse_instant(as_of)) if as_of else None)
+        tables.print_regimes(published, format, out)
+
+
+@app.command()
+def explain(
+    unit: Annotated[str, typer.Argument(help="Regime unit, such as CHN.JPN.rare_earths.")],
+    as_of: AsOfOption = None,
+    store: StoreOption = "./var",
+) -> None:
+    """One unit's answer in words, with its competing causes and its last twelve months."""
+    with _explained():
+        snapshots = _store(store)
+        published = snapshots.load(snapshots.current_at(parse_instant(as_of)) if as_of else None)
+        tables.explain(published, unit, out)
+
+
+@app.command()
+def serve(
+    host: Annotated[str, typer.Option(envvar="QUIETQUOTA_HOST", help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(envvar="QUIETQUOTA_PORT", help="Port to listen on.")] = 8000,
+    store: StoreOption = "./var",
+) -> None:
+    """Serve the published snapshots over HTTP; OpenAPI at /openapi.json, readable at /docs."""
+    import uvicorn
+
+    from service.app import create_app
+
+    with _explained():
+        application = create_app(Settings(store=store, host=host, port=port))
+    talk.print(f"http://{host}:{port}/v1/regimes   API: http://{host}:{port}/docs   stop with Ctrl-C", highlight=False)
+    uvicorn.run(application, host=host, port=port, loop="uvloop", http="httptools")
+
+
+@app.command()
+def report(
+    snapshot: Annotated[str | None, typer.Argument(help="Snapshot id. Default: the current one.")] = None,
+    output: Annotated[Path, typer.Option("-o", "--output", help="File to write.")] = Path("report.html"),
+    store: StoreOption = "./var",
+) -> None:
+    """Copy a snapshot's report, one self-contained HTML file."""
+    with _explained():
+        from service.snapshots import REPORT
+
+        output.write_bytes((_store(store).load(snapshot).path / REPORT).read_bytes())
+    out.print(str(output), highlight=False)
+
+
+@snapshots_app.command("list")
+def snapshots_list(store: StoreOption = "./var") -> None:
+    """Published snapshots, oldest first; * marks the one served."""
+    with _explained():
+        tables.snapshots(_store(store), out)
+
+
+@snapshots_app.command("show")
+def snapshots_show(snapshot: str, store: StoreOption = "./var") -> None:
+    """A snapshot's manifest as JSON."""
+    with _explained():
+        manifest = _store(store).manifest(snapshot)
+    sys.stdout.write(orjson.dumps(manifest, option=orjson.OPT_INDENT_2).decode() + "\n")
+
+
+@snapshots_app.command("verify")
+def snapshots_verify(
+    snapshot: Annotated[str | None, typer.Argument(help="Snapshot id. Default: all.")] = None, store: StoreOption = "./var"
+) -> None:
+    """Compare every file of a snapshot with its manifest."""
+    with _explained():
+        snapshots = _store(store)
+        for name in [snapshot] if snapshot else [m["id"] for m in snapshots.list()]:
+            out.print(f"{name}: {snapshots.verify(name)} files as published", highlight=False)
+
+
+def main() -> None:
+    app()

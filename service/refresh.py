@@ -1,0 +1,107 @@
+"""One refresh: log -> panel -> fit -> checks -> snapshot, or the last good snapshot stays and the reason is said."""
+
+import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import xarray as xr
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+from zarr.codecs import ZstdCodec
+
+from data.config import Watch
+from data.log import ReleaseLog
+from data.panel import read_panel
+from model.checks import Check, outcome, run_checks
+from model.fit import fit
+from model.probabilities import regime_table
+from model.snapshot import KERNEL_LAYERS, Snapshot, assemble
+from model.spec import Assumptions, Computation
+from service.report import render
+from service.snapshots import POSTERIOR, REPORT, SnapshotStore
+
+PACKAGES = ("pymc", "pytensor", "nutpie", "arviz", "numba", "numpy", "xarray", "pandas")
+
+
+@dataclass(frozen=True)
+class Refreshed:
+    """snapshot : id, or None when the gate kept it back."""
+
+    snapshot: str | None
+    checks: list[Check]
+    rows: list[dict]
+    seconds: dict[str, float]
+
+
+@contextmanager
+def _step(progress: Progress, title: str, seconds: dict[str, float], total: float | None = None) -> Iterator[TaskID]:
+    started = datetime.now(UTC)
+    task = progress.add_task(title, total=total)
+    yield task
+    seconds[title] = (datetime.now(UTC) - started).total_seconds()
+    progress.update(task, total=1, completed=1)
+
+
+def refresh(
+    log: ReleaseLog,
+    store: SnapshotStore,
+    watch: Watch,
+    as_of: datetime,
+    assumptions: Assumptions,
+    computation: Computation,
+    console: Console,
+    accept_review: bool = False,
+) -> Refreshed:
+    """Fit the panel as known at `as_of` and publish it if the gate lets it through.
+
+    Raises LogError (nothing known, past the horizon), StoreBusy.
+    """
+    seconds: dict[str, float] = {}
+    columns = SpinnerColumn(), TextColumn("{task.description:<34}"), BarColumn(24), TimeElapsedColumn()
+    with Progress(*columns, console=console) as progress:
+        with _step(progress, "reading the log", seconds):
+            panel = read_panel(log, watch, as_of)
+        with _step(progress, "compiling and sampling", seconds) as task:
+            result = fit(panel, assumptions, computation, lambda done, total: progress.update(task, completed=done, total=total))
+        with _step(progress, "checking", seconds):
+            checks = run_checks(result.posterior, result.free)
+        with _step(progress, "regime probabilities", seconds):
+            regimes = regime_table(result.posterior["posterior"].to_dataset(), panel, assumptions, computation)
+            titles = {name: family.title for name, family in watch.families.items()}
+            snapshot = assemble(result.posterior, regimes, panel, checks, assumptions, computation, titles, versions(), datetime.now(UTC))
+        gate = outcome(checks)
+        if gate == "FAIL" or (gate == "REVIEW" and not accept_review):
+            return Refreshed(None, checks, snapshot.rows, seconds)
+        with _step(progress, "publishing", seconds):
+            name = store.publish(snapshot.meta, snapshot.rows, lambda folder: write_files(snapshot, folder))
+    return Refreshed(name, checks, snapshot.rows, seconds)
+
+
+def versions() -> dict[str, str]:
+    return {"python": platform.python_version()} | {name: version(name) for name in PACKAGES}
+
+
+def write_files(snapshot: Snapshot, folder: Path) -> None:
+    """The posterior as Zarr, whose chunks carry checksums, and the report."""
+    checked = [ZstdCodec(level=3, checksum=True)]
+    tree = xr.DataTree.from_dict({node.path: _stored(node.to_dataset(inherit=False)) for node in snapshot.tree.subtree})
+    encoding = {
+        node.path: {name: {"compressors": checked} for name in node.to_dataset(inherit=False).variables}
+        for node in tree.subtree
+        if node.has_data
+    }
+    tree.to_zarr(folder / POSTERIOR, encoding=encoding, consolidated=False, zarr_format=3)
+    (folder / REPORT).write_text(render(snapshot), encoding="utf-8")
+
+
+def _stored(dataset: xr.Dataset) -> xr.Dataset:
+    """Without what the draws imply, and with text in Zarr's own string type."""
+    kept = dataset.drop_vars([str(name) for name in dataset.data_vars if str(name).startswith(KERNEL_LAYERS)])
+    text = {name: v.astype(object) for name, v in kept.variables.items() if v.dtype.kind == "U"}
+    return kept.assign({n: v for n, v in text.items() if n in kept.data_vars}).assign_coords(
+        {n: v for n, v in text.items() if n in kept.coords}
+    )

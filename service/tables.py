@@ -1,0 +1,173 @@
+"""What the command line prints: tables that fit a terminal, CSV and JSON that a program can read."""
+
+import csv
+import io
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import orjson
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from service.settings import Settings
+from service.snapshots import REPORT, NoSnapshot, Published, SnapshotStore
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from data.config import Watch
+    from data.log import Receipt
+    from model.checks import Check
+
+FORECAST_COLUMNS = (
+    "as_of", "exporter", "importer", "family", "period", "kind", "probability", "targeted", "product_wide", "disrupted",
+    "severity_mean", "shortfall_kg_mean", "shortfall_kg_p05", "shortfall_kg_p95", "snapshot",
+)  # fmt: skip
+
+
+def _table(*columns: tuple[str, str]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for name, justify in columns:
+        table.add_column(name, justify=justify, no_wrap=justify == "right", overflow="fold")  # type: ignore[arg-type]
+    return table
+
+
+def receipts(done: list["Receipt"], root: Path, out: Console, talk: Console) -> None:
+    table = _table(("file", "left"), ("source", "left"), ("new", "right"), ("known", "right"), ("rejected", "right"))
+    for r in done:
+        table.add_row(Path(r.file).name, r.source, f"{r.new:,}", f"{r.known:,}", f"{r.rejected:,}")
+    out.print(table)
+    for r in done:
+        if r.rejected_file:
+            path = root / r.rejected_file
+            talk.print(f"{Path(r.file).name}: {r.rejected} rows kept aside with their reasons in {path}; the first:", highlight=False)
+            with path.open(newline="") as handle:
+                for row, _ in zip(csv.DictReader(handle), range(3), strict=False):
+                    talk.print(
+                        f"  line {row['line']}: {row['column']} {row['value_found']!r} {row['reason']}", highlight=False, markup=False
+                    )
+        if r.in_the_future:
+            talk.print(
+                f"{Path(r.file).name}: {r.in_the_future} releases are dated after now; they count from their date on", highlight=False
+            )
+
+
+def observations(known: "pd.DataFrame", watch: "Watch", unit: str | None, fmt: str, out: Console) -> None:
+    if unit is not None:
+        units = {u: (i, f) for u, i, f in watch.units()}
+        if unit not in units:
+            raise ValueError(f"no unit {unit!r} in the configuration; it has {', '.join(units)}")
+        importer, family = units[unit]
+        ours = known["hs_code"].isin(watch.families[family].hs) & (known["exporter"] == watch.exporter)
+        known = known[ours & (known["importer"] == importer)]
+    known = known.sort_values(["exporter", "importer", "hs_code", "period", "reporter"])
+    if fmt == "csv":
+        sys.stdout.write(known.to_csv(index=False, date_format="%Y-%m-%dT%H:%M:%SZ"))
+    elif fmt == "json":
+        sys.stdout.write(known.to_json(orient="records", date_format="iso") + "\n")
+    else:
+        shown = known.tail(40)
+        names = ["reporter", "exporter", "importer", "hs_code", "period", "net_weight_kg", "status", "released_at", "releases"]
+        table = _table(*((n, "right" if n in ("net_weight_kg", "releases") else "left") for n in names))
+        for row in shown[names].itertuples(index=False):
+            table.add_row(*row[:5], f"{row[5]:,.0f}", row[6], str(row[7])[:10], str(row[8]))
+        out.print(table)
+        if len(known) > len(shown):
+            out.print(f"the last {len(shown)} of {len(known):,} cells; --format csv has them all", highlight=False)
+
+
+def checks(done: list["Check"], talk: Console) -> None:
+    table = _table(("check", "left"), ("value", "right"), ("pass", "right"), ("outcome", "left"), ("found in", "left"))
+    for c in done:
+        table.add_row(c.meaning, f"{c.value:.4g}", f"{c.threshold:g}", c.outcome, c.worst)
+    talk.print(table)
+
+
+def regimes(published: Published, out: Console) -> None:
+    """The table of answers, and the sentence of its top row."""
+    answering = sorted((r for r in published.answers if r["current"]), key=lambda r: -r["current"]["probability"])
+    meta = published.meta
+    through = ", ".join(f"{reporter} {month}" for reporter, month in meta["data_through"].items())
+    out.print(
+        f"snapshot {published.id}   data as of {meta['as_of'][:16]}Z   figures through {through}   checks {meta['gate']}", highlight=False
+    )
+    names = ["unit", "month", "p(restr.)", "5-95 %", "target.", "wide", "disrupt.", "open", "kg/expected", "now"]
+    table = _table(*((n, "left" if n == "unit" else "right") for n in names))
+    for r in answering:
+        c, causes = r["current"], r["current"]["causes"]
+        low, high = c["probability_interval"]
+        share = c["observed_kg"] / c["counterfactual_kg"]
+        shares = (f"{causes[k]:.2f}" for k in ("targeted", "product_wide", "disrupted", "open"))
+        now = f"{r['nowcast']['probability']:.2f}"
+        table.add_row(r["unit"], c["period"], f"{c['probability']:.2f}", f"{low:.2f}-{high:.2f}", *shares, f"{share:.0%}", now)
+    out.print(table)
+    for reason, units in _by_reason(published.answers).items():
+        out.print(f"no answer ({reason}): {', '.join(units)}", highlight=False)
+    if answering:
+        out.print(f"\n{answering[0]['sentence']}", highlight=False, markup=False)
+
+
+def _by_reason(answers: list[dict[str, Any]]) -> dict[str, list[str]]:
+    reasons: dict[str, list[str]] = {}
+    for r in answers:
+        if r["abstention"]:
+            reasons.setdefault(r["abstention"], []).append(r["unit"])
+    return reasons
+
+
+def print_regimes(published: Published, fmt: str, out: Console) -> None:
+    if fmt == "table":
+        regimes(published, out)
+    elif fmt == "json":
+        rows = [{k: v for k, v in r.items() if k != "history"} for r in published.answers]
+        sys.stdout.write(orjson.dumps(rows, option=orjson.OPT_INDENT_2).decode() + "\n")
+    elif fmt == "csv":
+        sys.stdout.write(forecasts(published))
+    else:
+        raise ValueError(f"--format {fmt}: is not table, json or csv")
+
+
+def forecasts(published: Published) -> str:
+    """One probability a unit and month, the best the snapshot has: smoothed before the last month with figures,
+    filtered in it (where the two are the same), nowcast after it. Units that abstain have no rows."""
+    sink = io.StringIO()
+    writer = csv.DictWriter(sink, FORECAST_COLUMNS, extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    for r in published.answers:
+        for month in r["history"]:
+            past = month["period"] < r["data_through"]
+            if (month["kind"] == "smoothed") == past:
+                writer.writerow(r | month | month["causes"] | {"as_of": published.meta["as_of"], "snapshot": published.id})
+    return sink.getvalue()
+
+
+def explain(published: Published, unit: str, out: Console) -> None:
+    row = next((r for r in published.answers if r["unit"] == unit), None)
+    if row is None:
+        raise NoSnapshot(f"no unit {unit!r} in snapshot {published.id}; see quietquota regimes")
+    out.print(row["sentence"], highlight=False, markup=False)
+    names = ["month", "kind", "observed t", "expected t", "p(restr.)", "targeted", "wide", "disrupted", "open"]
+    table = _table(*((n, "left" if n == "kind" else "right") for n in names))
+    for m in [m for m in row["history"] if m["kind"] != "smoothed"][-12:]:
+        t = ["-" if m[k] is None else f"{m[k] / 1e3:,.0f}" for k in ("observed_kg", "counterfactual_kg")]
+        shares = (f"{m['causes'][k]:.2f}" for k in ("targeted", "product_wide", "disrupted", "open"))
+        table.add_row(m["period"], m["kind"], *t, f"{m['probability']:.2f}", *shares)
+    if row["history"]:
+        out.print(table)
+
+
+def next_steps(published: Published, settings: Settings, talk: Console) -> None:
+    store = "" if settings.store == "./var" else f" --store {settings.store}"
+    talk.print(
+        f"\nreport: {published.path / REPORT}\nserve:  quietquota serve{store}   (or make serve), then GET /v1/regimes", highlight=False
+    )
+
+
+def snapshots(store: SnapshotStore, out: Console) -> None:
+    current = store.current_id()
+    table = _table(("", "left"), ("snapshot", "left"), ("data as of", "left"), ("checks", "left"))
+    for m in store.list():
+        table.add_row("*" if m["id"] == current else "", m["id"], m["as_of"][:16] + "Z", m["gate"])
+    out.print(table)

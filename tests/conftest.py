@@ -1,0 +1,35 @@
+"""The session checks the shapes that signatures promise, and gives the pieces that several tests need."""
+
+import os
+from pathlib import Path
+
+os.environ.setdefault("PYTENSOR_FLAGS", "numba__fastmath=False")
+
+from jaxtyping import install_import_hook
+
+with install_import_hook(["data", "model"], "beartype.beartype"):
+    pass
+
+import pytest
+
+from data.config import SAMPLE, SAMPLE_CONFIG, Watch, read_watch
+from data.log import ReleaseLog
+
+
+@pytest.fixture
+def release_log(tmp_path: Path) -> ReleaseLog:
+    return ReleaseLog(tmp_path / "log")
+
+
+@pytest.fixture(scope="session")
+def sample_log(tmp_path_factory) -> ReleaseLog:
+    """The bundled real figures, ingested. Not to be written to."""
+    log = ReleaseLog(tmp_path_factory.mktemp("sample") / "log")
+    for path in sorted(SAMPLE.glob("*.csv")):
+        log.ingest(path.read_bytes(), path.name)
+    return log
+
+
+@pytest.fixture(scope="session")
+def sample_watch() -> Watch:
+    return read_watch(SAMPLE_CONFIG)

@@ -1,0 +1,125 @@
+"""The graph from a panel: its shapes, its start, its gradient, and what each kind of data does to it."""
+
+from datetime import UTC, datetime
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from support import DEMO_AS_OF, csv, simulated_csv
+
+from data.config import Family, Watch
+from data.log import ReleaseLog
+from data.panel import read_panel
+from model.chain import MISSING, POSITIVE, ZERO
+from model.flows import flows
+from model.graph import anchored_start, build, contrasts, frame, standardised, states, transitions
+from model.spec import Assumptions
+
+A = Assumptions()
+RATES = ("surge_entry", "surge_exit", "disruption_entry", "disruption_exit", "restriction_exit")
+probability = st.floats(0.001, 0.999)
+
+
+@given(st.tuples(*[probability] * 5), probability)
+def test_transitions_are_probabilities_for_any_rates(rates, entry):
+    base, tilt = transitions(A, dict(zip(RATES, rates, strict=True)))
+    for matrix in (base, base + entry * tilt):
+        np.testing.assert_allclose(matrix.sum(1), 1, rtol=1e-12)
+        assert (matrix >= -1e-15).all()
+    restricted = states(A).restricted > 0
+    assert (base[~restricted][:, restricted] == 0).all(), "without entry nothing becomes restricted"
+    np.testing.assert_allclose((base + entry * tilt)[0, restricted].sum(), entry)
+
+
+def test_severity_is_a_grid_of_states_and_a_surge_is_open():
+    assert len(A.states) == len(A.multiple) == len(A.regime) == states(A).shift.size
+    assert A.states[0] == "open"
+    assert {r for r, m in zip(A.regime, A.multiple, strict=True) if m > 1} == {"open"}
+
+
+@pytest.mark.parametrize("family", [[0, 0, 0, 1, 1, 2], [0], [0, 1], [0] * 5])
+def test_contrasts_are_orthonormal_and_cancel_within_each_family(family):
+    family = np.array(family)
+    c = contrasts(family)
+    assert c.shape == (len(family), len(family) - len(set(family)))
+    np.testing.assert_allclose(c.T @ c, np.eye(c.shape[1]), atol=1e-12)
+    for g in set(family):
+        np.testing.assert_allclose(c[family == g].sum(0), 0, atol=1e-12)
+
+
+def test_a_covariate_nobody_knows_any_more_fades_to_its_mean():
+    series = np.r_[np.random.default_rng(0).normal(size=30), 3.0, np.full(12, np.nan)][None]
+    z = standardised(series, 0.8)[0]
+    np.testing.assert_allclose(z[31:], z[30] * 0.8 ** np.arange(1, 13))
+    assert not standardised(np.full((1, 5), np.nan), 0.8).any()
+
+
+WATCH = Watch(exporter="CHN", importers=("JPN", "USA", "KOR", "DEU"), families={"magnets": Family(title="Magnets", hs=("850511",))})
+
+
+@pytest.fixture(scope="module")
+def mirrored(tmp_path_factory):
+    log = ReleaseLog(tmp_path_factory.mktemp("m") / "log")
+    log.ingest(simulated_csv(), "simulated.csv")
+    return read_panel(log, WATCH, datetime(2024, 3, 1, tzinfo=UTC))
+
+
+@pytest.fixture(scope="module")
+def sample(sample_log, sample_watch):
+    return read_panel(sample_log, sample_watch, DEMO_AS_OF)
+
+
+@pytest.mark.parametrize("which", ["mirrored", "sample"])
+def test_at_the_start_density_and_gradient_are_finite_in_every_coordinate(which, request):
+    panel = request.getfixturevalue(which)
+    model = build(panel, A)
+    point = model.initial_point()
+    for name, value in anchored_start(panel, A).items():
+        assert point[name].shape == value.shape
+        point[name] = value
+    assert np.isfinite(model.compile_logp(mode="FAST_COMPILE")(point))
+    assert np.isfinite(model.compile_dlogp(mode="FAST_COMPILE")(point)).all()
+
+
+def test_pointwise_predictive_density_has_named_dimensions(mirrored):
+    model = build(mirrored, A)
+    assert model.named_vars_to_dims["log_flow"] == ("unit", "period")
+    assert model.logp(vars=[model["log_flow"]], sum=False)[0].ndim == 2
+
+
+def test_only_one_office_means_no_mirror_parameters(sample, mirrored):
+    alone, both = ({v.name for v in build(p, A).free_RVs} for p in (sample, mirrored))
+    assert {"reporting_exporter", "reporting_importer", "transit", "bias"} <= both - alone
+
+
+def panel_of(tmp_path, rows, hs=("850511",), as_of="2024-06-30"):
+    log = ReleaseLog(tmp_path / "log")
+    log.ingest(csv(*rows), "f.csv")
+    watch = Watch(exporter="CHN", importers=("JPN",), families={"magnets": Family(title="Magnets", hs=hs)})
+    return read_panel(log, watch, datetime.fromisoformat(as_of).replace(tzinfo=UTC))
+
+
+def row(period, kg, reporter="CHN", hs="850511"):
+    return f"{reporter},CHN,JPN,{hs},{period},{kg},,2024-05-01"
+
+
+def test_a_month_is_zero_only_if_no_office_saw_a_flow(tmp_path):
+    rows = [row("2024-01", 0), row("2024-02", 0), row("2024-02", 50, "JPN"), row("2024-03", 10)]
+    kind = flows(panel_of(tmp_path, rows)).combined_kind()[0]
+    assert kind[:4].tolist() == [ZERO, POSITIVE, POSITIVE, MISSING]
+
+
+def test_a_code_without_a_figure_is_scaled_for_and_a_stopped_code_is_not(tmp_path):
+    rows = [
+        row(f"2024-0{m}", kg, hs=hs)
+        for m, hs, kg in [(1, "850511", 60), (1, "850519", 40), (2, "850511", 60), (3, "850511", 60), (3, "850519", 0)]
+    ]
+    log_kg = flows(panel_of(tmp_path, rows, hs=("850511", "850519"))).log_kg[0, 0, :3]
+    np.testing.assert_allclose(np.exp(log_kg), [100, 60 / (60 / 80), 60])
+
+
+def test_units_without_a_positive_month_are_left_out_of_the_fit(sample):
+    f = frame(sample, A)
+    assert len(f.fitted) == 8
+    assert f.coords["family"] == ["rare_earths"]
