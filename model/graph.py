@@ -211,7 +211,7 @@ def transitions(a: Assumptions, rates: dict[str, Any]) -> tuple[Any, Any]:
     base = (
         np.outer(s.open, s.open) + is_surge + is_disrupted + s.steps
         + rates["surge_entry"] * np.outer(s.open, s.surge - s.open)
-        + rates["disruption_entry"] * np.outer(s.open, s.disrupted - s.open)
+        + (1 - rates["surge_entry"]) * rates["disruption_entry"] * np.outer(s.open, s.disrupted - s.open)
         + rates["surge_exit"] * (np.outer(s.surge > 0, after_surge) - is_surge)
         + rates["disruption_exit"] * (np.outer(s.disrupted > 0, s.open) - is_disrupted)
         + rates["restriction_exit"] * (np.outer(s.restricted > 0, s.open) - s.steps)

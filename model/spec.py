@@ -90,7 +90,7 @@ class Assumptions(_Record):
 class Computation(_Record):
     """How it is computed. The same record, panel and lock file give the same draws, bit for bit, on one machine."""
 
-    draws: int = 3000
+    draws: int = 2200
     tune: int = 700
     chains: int = 2
     cores: int = 2

@@ -28,7 +28,7 @@ FORECAST_COLUMNS = (
 
 
 def _table(*columns: tuple[str, str]) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     for name, justify in columns:
         table.add_column(name, justify=justify, no_wrap=justify == "right", overflow="fold")  # type: ignore[arg-type]
     return table
@@ -93,7 +93,7 @@ def regimes(published: Published, out: Console) -> None:
     out.print(
         f"snapshot {published.id}   data as of {meta['as_of'][:16]}Z   figures through {through}   checks {meta['gate']}", highlight=False
     )
-    names = ["unit", "month", "p(restr.)", "5-95 %", "target.", "wide", "disrupt.", "open", "kg/expected", "now"]
+    names = ["unit", "month", "p", "5-95 %", "targ", "wide", "disr", "open", "obs/exp", "now"]
     table = _table(*((n, "left" if n == "unit" else "right") for n in names))
     for r in answering:
         c, causes = r["current"], r["current"]["causes"]
@@ -103,17 +103,18 @@ def regimes(published: Published, out: Console) -> None:
         now = f"{r['nowcast']['probability']:.2f}"
         table.add_row(r["unit"], c["period"], f"{c['probability']:.2f}", f"{low:.2f}-{high:.2f}", *shares, f"{share:.0%}", now)
     out.print(table)
-    for reason, units in _by_reason(published.answers).items():
-        out.print(f"no answer ({reason}): {', '.join(units)}", highlight=False)
+    out.print("p = p(restricted), filtered = targ + wide, with its range over draws; now = nowcast for the as-of month", highlight=False)
+    for (family, reason), importers in _by_reason(published.answers).items():
+        out.print(f"no answer for {family} to {', '.join(importers)}: {reason}", highlight=False)
     if answering:
         out.print(f"\n{answering[0]['sentence']}", highlight=False, markup=False)
 
 
-def _by_reason(answers: list[dict[str, Any]]) -> dict[str, list[str]]:
-    reasons: dict[str, list[str]] = {}
+def _by_reason(answers: list[dict[str, Any]]) -> dict[tuple[str, str], list[str]]:
+    reasons: dict[tuple[str, str], list[str]] = {}
     for r in answers:
         if r["abstention"]:
-            reasons.setdefault(r["abstention"], []).append(r["unit"])
+            reasons.setdefault((r["family"], r["abstention"]), []).append(r["importer"])
     return reasons
 
 
@@ -136,7 +137,7 @@ def forecasts(published: Published) -> str:
     writer = csv.DictWriter(sink, FORECAST_COLUMNS, extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
     for r in published.answers:
-        for month in r["history"]:
+        for month in sorted(r["history"], key=lambda m: m["period"]):
             past = month["period"] < r["data_through"]
             if (month["kind"] == "smoothed") == past:
                 writer.writerow(r | month | month["causes"] | {"as_of": published.meta["as_of"], "snapshot": published.id})

@@ -1,0 +1,42 @@
+# Two targets: `api` serves published snapshots (no compiler, no PyMC); `refresh` ingests and fits.
+# The install steps are scripts/install, which tests/test_install.py runs without Docker.
+#   docker build --target api -t quietquota-api .        docker run -v quietquota:/var/lib/quietquota -p 8000:8000 quietquota-api
+#   docker build --target refresh -t quietquota-refresh .
+FROM python:3.13-slim-bookworm AS build
+WORKDIR /src
+COPY scripts/ scripts/
+COPY locks/ locks/
+COPY pyproject.toml README.md LICENSE ./
+COPY data/ data/
+COPY model/ model/
+COPY service/ service/
+
+FROM build AS build-api
+RUN scripts/install api /opt/quietquota
+
+FROM build AS build-refresh
+RUN scripts/install refresh /opt/quietquota
+
+FROM python:3.13-slim-bookworm AS runtime
+RUN useradd --system --uid 10001 --create-home --home-dir /var/lib/quietquota quietquota
+ENV PATH=/opt/quietquota/bin:$PATH PYTHONUNBUFFERED=1 QUIETQUOTA_STORE=/var/lib/quietquota
+WORKDIR /var/lib/quietquota
+USER quietquota
+VOLUME /var/lib/quietquota
+ENTRYPOINT ["quietquota"]
+
+FROM runtime AS api
+COPY --from=build-api /opt/quietquota /opt/quietquota
+ENV QUIETQUOTA_HOST=0.0.0.0
+EXPOSE 8000
+HEALTHCHECK CMD ["python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:8000/readyz', timeout=2)"]
+CMD ["serve"]
+
+# PyTensor links its small C shims with g++ where it is there; the sampler itself is compiled by numba's own LLVM.
+FROM runtime AS refresh
+USER root
+RUN apt-get update && apt-get install --yes --no-install-recommends g++ && rm -rf /var/lib/apt/lists/*
+USER quietquota
+COPY --from=build-refresh /opt/quietquota /opt/quietquota
+ENV PYTENSOR_FLAGS=numba__fastmath=False,base_compiledir=/var/lib/quietquota/.cache/pytensor NUMBA_CACHE_DIR=/var/lib/quietquota/.cache/numba
+CMD ["refresh"]

@@ -1,0 +1,97 @@
+"""The commands: what they print, where, and with which exit code."""
+
+import json
+from pathlib import Path
+
+import pytest
+from answers import META, UNITS
+from support import csv, simulated_csv
+from typer.testing import CliRunner
+
+from service.cli import app
+from service.snapshots import SnapshotStore
+from service.tables import FORECAST_COLUMNS
+
+run = CliRunner().invoke
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> str:
+    path = tmp_path / "var"
+    SnapshotStore(path).publish(META, UNITS, lambda folder: (folder / "report.html").write_text("<html>"), WHEN)
+    return str(path)
+
+
+def test_help_of_every_command_names_the_exit_codes_or_options():
+    assert "Exit codes: 0 done" in run(app, ["--help"]).output
+    for command in ("ingest", "observations", "refresh", "regimes", "explain", "serve", "report"):
+        result = run(app, [command, "--help"])
+        assert (result.exit_code, "--store" in result.output) == (0, True), command
+
+
+def test_ingest_counts_rows_and_exits_5_when_some_were_kept_aside(tmp_path):
+    good, bad = tmp_path / "good.csv", tmp_path / "bad.csv"
+    good.write_bytes(simulated_csv())
+    bad.write_bytes(csv("CHN,CHN,JPN,850511,2024-01,-5,,2024-02-20"))
+    assert run(app, ["ingest", str(good), "--store", str(tmp_path)]).exit_code == 0
+    result = run(app, ["ingest", str(bad), "--store", str(tmp_path)])
+    assert result.exit_code == 5
+    assert "line 2: net_weight_kg '-5' is not a finite number >= 0" in result.stderr
+
+
+def test_observations_answers_as_of_and_refuses_past_the_horizon(tmp_path):
+    path = tmp_path / "f.csv"
+    path.write_bytes(csv("CHN,CHN,JPN,850511,2024-01,5,,2024-02-20", "CHN,CHN,JPN,850511,2024-01,6,,2024-06-20"))
+    run(app, ["ingest", str(path), "--store", str(tmp_path)])
+    early = run(app, ["observations", "--as-of", "2024-03-01", "--format", "json", "--store", str(tmp_path)])
+    assert [r["net_weight_kg"] for r in json.loads(early.stdout)] == [5]
+    future = run(app, ["observations", "--as-of", "2999-01-01", "--store", str(tmp_path)])
+    assert (future.exit_code, "past the log's horizon" in future.stderr) == (2, True)
+
+
+def test_regimes_as_csv_has_the_forecast_columns_and_one_probability_a_month(store):
+    lines = run(app, ["regimes", "--format", "csv", "--store", store]).stdout.splitlines()
+    assert lines[0] == ",".join(FORECAST_COLUMNS)
+    cells = [dict(zip(FORECAST_COLUMNS, line.split(","), strict=True)) for line in lines[1:]]
+    assert [(c["period"], c["kind"]) for c in cells if c["importer"] == "JPN" and c["family"] == "magnets"] == [
+        ("2026-08", "smoothed"),
+        ("2026-09", "filtered"),
+        ("2026-10", "nowcast"),
+    ]
+    assert not [c for c in cells if c["importer"] == "KOR"], "a unit that abstains has no rows"
+
+
+def test_regimes_as_a_table_fits_a_terminal_and_names_who_abstains(store):
+    output = run(app, ["regimes", "--store", store], env={"COLUMNS": "80"}).stdout
+    assert max(len(line) for line in output.splitlines() if "CHN.JPN.magnets" in line) <= 80
+    assert "no answer for magnets to KOR: no figure known" in output
+
+
+def test_explain_prints_the_sentence_and_refuses_an_unknown_unit(store):
+    assert "says something" in run(app, ["explain", "CHN.JPN.magnets", "--store", store]).stdout
+    unknown = run(app, ["explain", "CHN.JPN.tea", "--store", store])
+    assert (unknown.exit_code, "no unit 'CHN.JPN.tea'" in unknown.stderr) == (7, True)
+
+
+def test_an_empty_store_and_a_damaged_snapshot_exit_7_with_what_to_do(store, tmp_path):
+    empty = run(app, ["regimes", "--store", str(tmp_path / "empty")])
+    assert (empty.exit_code, "run quietquota refresh" in empty.stderr) == (7, True)
+    next(Path(store).glob("snapshots/*/answers.json")).write_text("[]")
+    damaged = run(app, ["snapshots", "verify", "--store", store])
+    assert (damaged.exit_code, "answers.json" in damaged.stderr) == (7, True)
+
+
+def test_a_store_address_that_this_version_cannot_use_is_named(tmp_path):
+    result = run(app, ["regimes", "--store", "s3://bucket/x"])
+    assert (result.exit_code, "s3://bucket/x" in result.stderr) == (2, True)
+
+
+def test_a_date_that_is_none_is_a_usage_error(store):
+    result = run(app, ["regimes", "--as-of", "soon", "--store", store])
+    assert (result.exit_code, "not an ISO date" in result.stderr) == (2, True)
+
+
+def test_report_copies_the_snapshots_page(store, tmp_path):
+    out = tmp_path / "page.html"
+    assert run(app, ["report", "-o", str(out), "--store", store]).exit_code == 0
+    assert out.read_text() == "<html>"

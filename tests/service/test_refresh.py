@@ -1,0 +1,90 @@
+"""The whole path: a file of releases, a fit, a gate, a snapshot, an answer over HTTP. Slow."""
+
+import io
+from datetime import UTC, datetime
+
+import numpy as np
+import pytest
+import xarray as xr
+from fastapi.testclient import TestClient
+from rich.console import Console
+from support import simulated_csv
+
+from data.config import Family, Watch
+from data.log import ReleaseLog
+from model.checks import outcome
+from model.spec import Assumptions, Computation
+from service.app import create_app
+from service.refresh import refresh
+from service.settings import Settings
+from service.snapshots import SnapshotStore
+
+pytestmark = pytest.mark.slow
+WATCH = Watch(
+    exporter="CHN",
+    importers=("JPN", "USA", "KOR", "DEU", "FRA"),
+    families={"magnets": Family(title="Magnets", hs=("850511",)), "tea": Family(title="Tea", hs=("0902",))},
+)
+AS_OF = datetime(2024, 2, 5, tzinfo=UTC)
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory):
+    return Settings(store=str(tmp_path_factory.mktemp("store")))
+
+
+@pytest.fixture(scope="module")
+def done(settings):
+    log = ReleaseLog(settings.log_folder)
+    log.ingest(simulated_csv(), "simulated.csv")
+    computation = Computation(draws=1000, tune=500, probability_draws=200)
+    console = Console(file=io.StringIO())
+    return refresh(log, SnapshotStore(settings.folder), WATCH, AS_OF, Assumptions(), computation, console, accept_review=True)
+
+
+def test_the_fit_passes_its_gate_and_is_published(done, settings):
+    assert outcome(done.checks) in ("PASS", "REVIEW"), done.checks
+    assert SnapshotStore(settings.folder).current_id() == done.snapshot
+
+
+def test_the_published_answer_names_the_cut_importer_and_says_why(done, settings):
+    with TestClient(create_app(settings)) as client:
+        table = client.get("/v1/regimes").json()
+        top = table["regimes"][0]
+        assert (top["unit"], top["current"]["period"]) == ("CHN.JPN.magnets", "2023-12")
+        assert top["current"]["causes"]["targeted"] > 0.9
+        assert "aimed at this importer" in top["sentence"]
+        assert table["data_as_of"] == AS_OF.isoformat()
+        abstaining = {r["unit"]: r["abstention"] for r in table["regimes"] if r["abstention"]}
+        assert abstaining == dict.fromkeys(["CHN.FRA.magnets", *(f"CHN.{i}.tea" for i in WATCH.importers)], "no figure known")
+
+
+def test_every_published_month_has_causes_that_sum_to_one(done):
+    for row in done.rows:
+        for month in row["history"]:
+            assert sum(month["causes"].values()) == pytest.approx(1, abs=1e-5)
+            assert month["probability"] == pytest.approx(month["causes"]["targeted"] + month["causes"]["product_wide"], abs=1e-5)
+
+
+def test_the_posterior_on_disk_is_the_one_that_answered_and_guards_its_bits(done, settings):
+    folder = SnapshotStore(settings.folder).load().path / "posterior.zarr"
+    tree = xr.open_datatree(folder, engine="zarr", consolidated=False)
+    assert {"posterior", "sample_stats", "panel", "regimes"} <= set(tree.children)
+    filtered = tree["regimes"]["filtered"].sel(unit="CHN.JPN.magnets", period="2023-12-01", cause="targeted")
+    published = next(r for r in done.rows if r["unit"] == "CHN.JPN.magnets")["current"]["causes"]["targeted"]
+    assert float(filtered) == pytest.approx(published, abs=1e-5)
+    chunks = [p for p in (folder / "regimes" / "filtered").rglob("*") if p.is_file() and p.name != "zarr.json"]
+    content = bytearray(chunks[0].read_bytes())
+    content[len(content) // 2] ^= 1
+    chunks[0].write_bytes(content)
+    with pytest.raises(RuntimeError):
+        np.asarray(xr.open_datatree(folder, engine="zarr", consolidated=False)["regimes"]["filtered"])
+
+
+def test_the_report_is_one_file_without_network(done, settings):
+    folder = settings.folder / "snapshots" / done.snapshot
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    assert "CHN.JPN.magnets" in page
+    assert page.count("<svg") == 4
+    assert not [tag for tag in ("<script", "<link", "src=", "@import") if tag in page]
+    assert "What this cannot tell you" in page
