@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from answers import META, UNITS
+from answers import META, UNITS, WHEN
 from support import csv, simulated_csv
 from typer.testing import CliRunner
 
