@@ -19,6 +19,8 @@ which the Student-t density is a rational function: no logarithm and no power in
 p(s_t = k | y_1..y_t). The gradient is the exact adjoint of the scaled forward recursion, for any cotangent.
 """
 
+import hashlib
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -35,14 +37,14 @@ _POWER = 3  # (NU + 1) / 2
 _NORMAL = 8 / (3 * np.pi * np.sqrt(5))  # Gamma(3) / (Gamma(5/2) sqrt(5 pi)): t_5 at zero, unit scale
 _TINY = 1e-300
 
-_MATH = {"reassoc", "contract", "nsz"}
-"""What lets the loops over states vectorise; NaN and infinity keep their meaning, and one binary its sums."""
+_VERSION = int(hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:15], 16)
+"""Goes into PyTensor's compile cache key, which does not look into the kernels: an upgrade must not run yesterday's."""
 
 Chains = Float[np.ndarray, "chain period"]
 PerState = Float[np.ndarray, "chain period state"]
 
 
-@njit(cache=True, error_model="numpy", fastmath=_MATH)
+@njit(cache=True, error_model="numpy")
 def _silence(kind, hurdle, lift, out):  # type: ignore[no-untyped-def]
     """out[k] = p(zero | k), 0 where nothing was seen. lift[k] = exp(slope * shift[k]), so that a cell costs one exp."""
     calm = np.exp(-hurdle)
@@ -50,7 +52,7 @@ def _silence(kind, hurdle, lift, out):  # type: ignore[no-untyped-def]
         out[k] = 1.0 / (1.0 + calm * lift[k]) if kind != MISSING else 0.0
 
 
-@njit(cache=True, error_model="numpy", fastmath=_MATH)
+@njit(cache=True, error_model="numpy")
 def _density(x, before, paired, scale, rho, shift, f):  # type: ignore[no-untyped-def]
     """f[j, k] = density of x given states j before and k now."""
     K = shift.size
@@ -69,7 +71,7 @@ def _density(x, before, paired, scale, rho, shift, f):  # type: ignore[no-untype
                 f[j, k] = f[0, k]
 
 
-@njit(cache=True, error_model="numpy", fastmath=_MATH)
+@njit(cache=True, error_model="numpy")
 def forward(x, scale, kind, hurdle, slope, rho, entry, base, tilt, initial, shift):  # type: ignore[no-untyped-def]
     """(predictive[C, T], filtered[C, T, K]); see the module for the recursion."""
     C, T = x.shape
@@ -110,7 +112,7 @@ def forward(x, scale, kind, hurdle, slope, rho, entry, base, tilt, initial, shif
     return predictive, filtered
 
 
-@njit(cache=True, error_model="numpy", fastmath=_MATH)
+@njit(cache=True, error_model="numpy")
 def adjoint(x, scale, kind, hurdle, slope, rho, entry, base, tilt, initial, shift, predictive, filtered, weight):  # type: ignore[no-untyped-def]
     """Gradients of sum(weight * predictive) by x, scale, hurdle, slope, rho, entry, base, tilt (in this order)."""
     C, T = x.shape
@@ -189,7 +191,7 @@ def adjoint(x, scale, kind, hurdle, slope, rho, entry, base, tilt, initial, shif
     return g_x, g_scale, g_hurdle, np.array(g_slope), g_rho, g_entry, g_base, g_tilt
 
 
-@njit(cache=True, error_model="numpy", fastmath=_MATH)
+@njit(cache=True, error_model="numpy")
 def smooth(x, scale, kind, hurdle, slope, rho, entry, base, tilt, initial, shift, predictive, filtered):  # type: ignore[no-untyped-def]
     """smoothed[C, T, K] = p(s_t = k | all of y), from the filter's output."""
     C, T = x.shape
@@ -275,7 +277,7 @@ def _numba_regime_chain(op, node, **kwargs):  # type: ignore[no-untyped-def]
     def regime_chain(x, scale, kind, hurdle, slope, rho, entry, base, tilt, initial, shift):  # type: ignore[no-untyped-def]
         return forward(x, scale, kind, hurdle, slope.item(), rho, entry, base, tilt, initial, shift)
 
-    return regime_chain
+    return regime_chain, _VERSION
 
 
 @register_funcify_default_op_cache_key(RegimeAdjoint)
@@ -284,7 +286,7 @@ def _numba_regime_adjoint(op, node, **kwargs):  # type: ignore[no-untyped-def]
     def regime_adjoint(x, scale, kind, hurdle, slope, rho, entry, base, tilt, initial, shift, predictive, filtered, weight):  # type: ignore[no-untyped-def]
         return adjoint(x, scale, kind, hurdle, slope.item(), rho, entry, base, tilt, initial, shift, predictive, filtered, weight)
 
-    return regime_adjoint
+    return regime_adjoint, _VERSION
 
 
 regime_chain = RegimeChain()

@@ -28,7 +28,7 @@ FORECAST_COLUMNS = (
 
 
 def _table(*columns: tuple[str, str]) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=0)
     for name, justify in columns:
         table.add_column(name, justify=justify, no_wrap=justify == "right", overflow="fold")  # type: ignore[arg-type]
     return table
@@ -93,7 +93,7 @@ def regimes(published: Published, out: Console) -> None:
     out.print(
         f"snapshot {published.id}   data as of {meta['as_of'][:16]}Z   figures through {through}   checks {meta['gate']}", highlight=False
     )
-    names = ["unit", "month", "p", "5-95 %", "targ", "wide", "disr", "open", "obs/exp", "now"]
+    names = ["unit", "month", "p", "5-95 %", "targ", "wide", "disr", "open", "o/e", "now"]
     table = _table(*((n, "left" if n == "unit" else "right") for n in names))
     for r in answering:
         c, causes = r["current"], r["current"]["causes"]

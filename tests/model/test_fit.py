@@ -1,6 +1,10 @@
 """Fits, on figures whose truth is known. Slow: each compiles and samples."""
 
+import os
+import subprocess
+import sys
 from datetime import UTC, datetime
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,22 +12,27 @@ from support import simulated_csv
 
 from data.config import Family, Watch
 from data.log import ReleaseLog
-from data.panel import read_panel
+from data.panel import Panel, read_panel
 from model.fit import fit
 from model.probabilities import regime_table
 from model.spec import Assumptions, Computation
 
 pytestmark = pytest.mark.slow
+ROOT = Path(__file__).parent.parent.parent
 A = Assumptions()
 SHORT = Computation(draws=150, tune=250, probability_draws=100)
 WATCH = Watch(exporter="CHN", importers=("JPN", "USA", "KOR", "DEU"), families={"magnets": Family(title="Magnets", hs=("850511",))})
 
 
-@pytest.fixture(scope="module")
-def panel(tmp_path_factory):
-    log = ReleaseLog(tmp_path_factory.mktemp("m") / "log")
+def simulated_panel(folder: Path) -> Panel:
+    log = ReleaseLog(folder / "log")
     log.ingest(simulated_csv(), "simulated.csv")
     return read_panel(log, WATCH, datetime(2024, 2, 5, tzinfo=UTC))
+
+
+@pytest.fixture(scope="module")
+def panel(tmp_path_factory):
+    return simulated_panel(tmp_path_factory.mktemp("m"))
 
 
 @pytest.fixture(scope="module")
@@ -36,10 +45,26 @@ def regimes(fitted, panel):
     return regime_table(fitted.posterior["posterior"].to_dataset(), panel, A, SHORT)
 
 
-def test_the_same_seed_and_panel_give_the_same_draws_bit_for_bit(fitted, panel):
-    again = fit(panel, A, SHORT).posterior["posterior"].to_dataset()
-    for name, values in fitted.posterior["posterior"].to_dataset().data_vars.items():
-        np.testing.assert_array_equal(values, again[name], err_msg=name)
+DIGEST = """
+import hashlib, sys
+sys.path[:0] = ["tests", "."]
+from test_fit import SHORT, A, fit, simulated_panel
+from pathlib import Path
+draws = fit(simulated_panel(Path(sys.argv[1])), A, SHORT).posterior["posterior"].to_dataset()
+print(hashlib.sha256(b"".join(draws[name].values.tobytes() for name in sorted(draws))).hexdigest())
+"""
+
+
+def test_the_same_seed_gives_the_same_draws_bit_for_bit_with_a_cold_and_a_warm_compile_cache(tmp_path):
+    flags = f"numba__fastmath=False,base_compiledir={tmp_path}/pytensor"
+    environment = os.environ | {"PYTENSOR_FLAGS": flags, "NUMBA_CACHE_DIR": f"{tmp_path}/numba", "PYTHONPATH": "tests/model"}
+    digests = []
+    for run in ("cold", "warm"):
+        command = [sys.executable, "-c", DIGEST, str(tmp_path / run)]
+        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        digests.append(done.stdout.strip())
+    assert digests[0] == digests[1] != ""
 
 
 def test_a_year_at_fifteen_percent_of_one_importer_is_a_targeted_restriction(regimes):
