@@ -364,7 +364,8 @@ def _family_course(a: Assumptions, f: Frame, baseline: Any, entry: Any, base: An
 def build(panel: Panel, assumptions: Assumptions) -> pm.Model:
     a, f = assumptions, frame(panel, assumptions)
     s = states(a)
-    with pm.Model(coords=f.coords) as model:
+    # Every parameter is bounded by its transform, so checking bounds again only costs compile time.
+    with pm.Model(coords=f.coords, check_bounds=False) as model:
         family_baseline, deviation = _baselines(a, f)
         calendar = _calendar(a, f)
         rates = {n: pm.Beta(n, *getattr(a, n)) for n in ("surge_entry", "surge_exit", "disruption_exit", "restriction_exit")}

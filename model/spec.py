@@ -91,7 +91,7 @@ class Computation(_Record):
     """How it is computed. The same record, panel and lock file give the same draws, bit for bit, on one machine."""
 
     draws: int = 2200
-    tune: int = 700
+    tune: int = 500
     chains: int = 2
     cores: int = 2
     target_accept: float = 0.9
