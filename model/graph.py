@@ -307,7 +307,7 @@ def _two_views(a: Assumptions, f: Frame) -> tuple[Any, Any, Any]:
         return none, none, none
     var_exporter = _half_normal("reporting_exporter", a.reporting_exporter) ** 2
     var_importer = _half_normal("reporting_importer", a.reporting_importer) ** 2
-    bias = (pm.Normal("bias", 0, 1, dims="unit") * pm.LogNormal("bias_spread", *a.reporter_bias))[:, None]
+    bias = pm.Normal("bias", 0, pm.LogNormal("bias_spread", *a.reporter_bias), dims="unit")[:, None]
     if not both.any():
         alone = sees_importer & ~sees_exporter
         return -bias * alone, pt.where(alone, var_importer, var_exporter), pt.zeros(both.shape)
