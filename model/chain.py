@@ -33,6 +33,8 @@ from pytensor.link.numba.dispatch.basic import register_funcify_default_op_cache
 
 MISSING, ZERO, POSITIVE = 0, 1, 2
 NU = 5.0
+NEVER_ZERO = -800.0
+"""A hurdle at which no state can show a zero."""
 _POWER = 3  # (NU + 1) / 2
 _NORMAL = 8 / (3 * np.pi * np.sqrt(5))  # Gamma(3) / (Gamma(5/2) sqrt(5 pi)): t_5 at zero, unit scale
 _TINY = 1e-300

@@ -20,204 +20,19 @@ process noise stays whole. Counting the two as independent would double the evid
 Entry into ``restricted``: log odds = alpha + importer + family + sum over covariates and leads 0..3 months.
 """
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pymc as pm
 import pytensor.tensor as pt
 
 from data.panel import Panel
-from model.chain import MISSING, NU, POSITIVE, regime_chain
-from model.flows import Flows, flows
+from model.chain import MISSING, NEVER_ZERO, NU, POSITIVE, regime_chain
+from model.frame import Frame, contrasts, frame
 from model.spec import Assumptions
+from model.states import states, transitions
 
-KNOT_MONTHS = 12
 REFERENCE_LOG_KG = float(np.log(1000.0))
-
-
-@dataclass(frozen=True)
-class Frame:
-    """The panel as arrays, for the units that have a positive month at all.
-
-    fitted : index into the panel's units. importer, family : index per fitted unit into ``coords``.
-    family_seen : (family, period), whether any unit of the family has a positive flow in the month.
-    """
-
-    flows: Flows
-    fitted: np.ndarray
-    importer: np.ndarray
-    family: np.ndarray
-    kind: np.ndarray
-    primary: np.ndarray
-    family_seen: np.ndarray
-    control: np.ndarray
-    covariates: np.ndarray
-    lunar: np.ndarray
-    month: np.ndarray
-    knots: np.ndarray
-    coords: dict[str, Any]
-
-    @property
-    def mirrored(self) -> np.ndarray:
-        return self.flows.positive[self.fitted].all(1)
-
-
-def knot_basis(periods: int) -> np.ndarray:
-    """(period, knot): linear interpolation between knots a year apart, flat after the last."""
-    knots = np.arange(0, periods, KNOT_MONTHS)
-    at = np.arange(periods)
-    return np.stack([np.interp(at, knots, np.eye(len(knots))[k]) for k in range(len(knots))], axis=1)
-
-
-def _control(panel: Panel, month: np.ndarray, basis: np.ndarray) -> np.ndarray:
-    """(importer, period) log deviation of the pair's total trade from its own course; 0 where unknown."""
-    with np.errstate(divide="ignore"):
-        logs = np.log(panel["control_kg"].values)
-    logs[~np.isfinite(logs)] = np.nan
-    deviation = np.zeros((logs.shape[0], logs.shape[2]))
-    design = np.concatenate([basis, np.eye(12)[month][:, 1:], panel["lunar"].values.T], axis=1)
-    for i, sides in enumerate(logs):
-        for side in sides:
-            known = ~np.isnan(side)
-            if known.sum() < 24:
-                continue
-            coefficients = np.linalg.lstsq(design[known], side[known], rcond=None)[0]
-            residual = np.where(known, side - design @ coefficients, 0.0)
-            limit = 3 * 1.4826 * np.median(np.abs(residual[known])) + 1e-6
-            deviation[i] = np.where(deviation[i] == 0, np.clip(residual, -limit, limit), deviation[i])
-    return deviation
-
-
-def standardised(covariate: np.ndarray, fade: float) -> np.ndarray:
-    """(unit, period): each unit's own series in robust standard deviations; unknown months fade to 0."""
-    out = np.zeros_like(covariate)
-    for u, row in enumerate(covariate):
-        known = ~np.isnan(row)
-        if not known.any():
-            continue
-        centre = np.median(row[known])
-        spread = 1.4826 * np.median(np.abs(row[known] - centre)) or np.std(row[known]) or 1.0
-        value = 0.0
-        for t, z in enumerate((row - centre) / spread):
-            value = value * fade if np.isnan(z) else float(np.clip(z, -4, 4))
-            out[u, t] = value
-    return out
-
-
-def contrasts(family: np.ndarray) -> np.ndarray:
-    """(unit, contrast), orthonormal: every way in which units can differ within a family, and no other."""
-    columns = []
-    for g in np.unique(family):
-        members = np.flatnonzero(family == g)
-        for n in range(1, len(members)):
-            column = np.zeros(len(family))
-            column[members[:n]], column[members[n]] = 1.0, -n
-            columns.append(column / np.linalg.norm(column))
-    return np.array(columns).reshape(-1, len(family)).T
-
-
-def _present(labels: np.ndarray, order: np.ndarray) -> tuple[list[str], np.ndarray]:
-    """The labels that occur, in the panel's order, and each label's index among them."""
-    present = [str(o) for o in order if o in labels]
-    return present, np.array([present.index(str(label)) for label in labels])
-
-
-def frame(panel: Panel, assumptions: Assumptions) -> Frame:
-    seen = flows(panel)
-    fitted = np.flatnonzero(seen.positive.any((1, 2)))
-    importers, importer = _present(panel["unit_importer"].values[fitted], panel["importer"].values)
-    families, family = _present(panel["unit_family"].values[fitted], panel["family"].values)
-    kind = seen.combined_kind()[fitted]
-    month = panel["period"].dt.month.values - 1
-    basis = knot_basis(panel.sizes["period"])
-    family_seen = np.zeros((len(families), panel.sizes["period"]), bool)
-    np.logical_or.at(family_seen, family, kind == POSITIVE)
-    covariates = panel["covariates"].values[:, fitted]
-    coords = {
-        "unit": [seen.units[u] for u in fitted],
-        "importer": importers,
-        "family": families,
-        "period": np.datetime_as_string(panel["period"].values, unit="M"),
-        "month": np.arange(1, 13),
-        "window": [str(v) for v in panel["window"].values],
-        "covariate": [str(v) for v in panel["covariate"].values],
-        "lead": np.arange(assumptions.covariate_leads + 1),
-        "knot": np.arange(basis.shape[1]),
-        "contrast": np.arange(contrasts(family).shape[1]),
-        "state": list(assumptions.states),
-        "state_next": list(assumptions.states),
-    }
-    return Frame(
-        flows=seen,
-        fitted=fitted,
-        importer=importer,
-        family=family,
-        kind=kind,
-        primary=seen.primary()[fitted],
-        family_seen=family_seen,
-        control=_control(panel, month, basis)[pd.Index(panel["importer"].values).get_indexer(pd.Index(importers))][importer],
-        covariates=np.stack([standardised(c, assumptions.covariate_fade) for c in covariates]) if len(covariates) else covariates,
-        lunar=panel["lunar"].values,
-        month=month,
-        knots=basis,
-        coords=coords,
-    )
-
-
-@dataclass(frozen=True)
-class States:
-    """The state space as arrays: shift (log multiple), and for each group of states where its members lie, evenly."""
-
-    shift: np.ndarray
-    initial: np.ndarray
-    open: np.ndarray
-    surge: np.ndarray
-    disrupted: np.ndarray
-    restricted: np.ndarray
-    steps: np.ndarray
-
-
-def states(a: Assumptions) -> States:
-    shift, regime = np.log(a.multiple), np.array(a.regime)
-    K = len(shift)
-    members = {
-        "open": np.arange(K) == 0,
-        "surge": shift > 0,
-        "disrupted": regime == "disrupted",
-        "restricted": regime == "restricted",
-    }
-    even = {name: where / max(where.sum(), 1) for name, where in members.items()}
-    initial = 0.88 * even["open"] + 0.04 * (even["surge"] + even["disrupted"] + even["restricted"])
-    steps = np.zeros((K, K))
-    grid = np.flatnonzero(members["restricted"])
-    for r in grid:
-        neighbours = [n for n in (r - 1, r + 1) if n in grid]
-        steps[r, neighbours] = a.severity_move / len(neighbours)
-        steps[r, r] = 1 - steps[r].sum()
-    return States(shift, initial, steps=steps, **even)
-
-
-def transitions(a: Assumptions, rates: dict[str, Any]) -> tuple[Any, Any]:
-    """(base, tilt), each (state, state): p(k | j) = base + entry * tilt; rows of base sum to 1 and of tilt to 0.
-
-    rates : monthly probabilities ``surge_entry``, ``surge_exit``, ``disruption_entry``, ``disruption_exit``,
-    ``restriction_exit``.
-    """
-    s = states(a)
-    is_surge, is_disrupted = np.diag((s.surge > 0).astype(float)), np.diag((s.disrupted > 0).astype(float))
-    after_surge = (1 - a.payback) * s.open + a.payback * s.disrupted
-    base = (
-        np.outer(s.open, s.open) + is_surge + is_disrupted + s.steps
-        + rates["surge_entry"] * np.outer(s.open, s.surge - s.open)
-        + (1 - rates["surge_entry"]) * rates["disruption_entry"] * np.outer(s.open, s.disrupted - s.open)
-        + rates["surge_exit"] * (np.outer(s.surge > 0, after_surge) - is_surge)
-        + rates["disruption_exit"] * (np.outer(s.disrupted > 0, s.open) - is_disrupted)
-        + rates["restriction_exit"] * (np.outer(s.restricted > 0, s.open) - s.steps)
-    )  # fmt: skip
-    innocent = (s.restricted == 0).astype(float)
-    return base, np.outer(innocent, s.restricted) - innocent[:, None] * base
 
 
 def _half_normal(name: str, scale: float, **kwargs: Any) -> Any:
@@ -231,7 +46,7 @@ def _baselines(a: Assumptions, f: Frame) -> tuple[Any, Any]:
     Split this way the family's course takes all that its destinations share, and the sampler meets no ridge between
     "all baselines sank a little" and "the family factor sank a little".
     """
-    usual = np.array([np.median(y[k == POSITIVE]) for y, k in zip(f.primary, f.kind, strict=True)])
+    usual = f.usual
     member = np.eye(len(f.coords["family"]))[f.family]
     average = member / member.sum(0)
     drift_sd = pm.LogNormal("drift_sd", *a.drift)
@@ -333,8 +148,8 @@ def _unpadded(chains: int, rho: Any, base: Any, tilt: Any) -> tuple[Any, Any, An
 def _family_course(a: Assumptions, f: Frame, baseline: Any, entry: Any, base: Any, tilt: Any) -> Any:
     """Baseline plus g: what all destinations of a family share, itself seen as a regime chain (family, period)."""
     s = states(a)
-    kind = np.where(f.family_seen, POSITIVE, MISSING).astype(np.int8)
-    silent = np.full(kind.shape, -800.0)
+    kind = f.family_kind
+    silent = np.full(kind.shape, NEVER_ZERO)
     noise = pm.LogNormal("noise_family", *a.noise_family)
     scale = pm.Deterministic("family_scale", pt.full(kind.shape, noise), dims=("family", "period"))
     rho = pm.Deterministic("family_rho", pt.tanh(pm.Normal("residual_family", *a.residual_family)))
@@ -385,10 +200,8 @@ def build(panel: Panel, assumptions: Assumptions) -> pm.Model:
         slope = pm.LogNormal("hurdle_slope", *a.hurdle_slope)
         hurdle = pm.Normal("hurdle", *a.hurdle) - slope * (mu - REFERENCE_LOG_KG)
         rho = pm.Deterministic("unit_rho", pt.tanh(pm.Normal("residual", *a.residual)))
-        x = f.primary + adjustment - mu
-        kernel = {"x": x, "scale": scale, "hurdle": hurdle, "entry": entry}
-        for name, value in kernel.items():
-            kernel[name] = pm.Deterministic(f"unit_{name}", value, dims=("unit", "period"))
+        kernel = {"x": f.primary + adjustment - mu, "scale": scale, "hurdle": hurdle, "entry": entry}
+        kernel = {name: pm.Deterministic(f"unit_{name}", value, dims=("unit", "period")) for name, value in kernel.items()}
 
         def logp(primary: Any, adjustment: Any, mu: Any, scale: Any, hurdle: Any, entry: Any, mirror: Any, *rest: Any) -> Any:
             slope, rho, base, tilt = rest
@@ -430,9 +243,8 @@ def anchored_start(panel: Panel, assumptions: Assumptions) -> dict[str, np.ndarr
     Default starts with jitter strand chains in modes such as "restricted for ever from a higher base".
     """
     f = frame(panel, assumptions)
-    deviation = np.where(f.kind == POSITIVE, f.primary, np.nan)
-    usual = np.nanmedian(deviation, axis=1)
-    deviation -= usual[:, None]
+    usual = f.usual
+    deviation = np.where(f.kind == POSITIVE, f.primary, np.nan) - usual[:, None]
     course = np.zeros(f.family_seen.shape)
     for g in range(len(course)):
         rows, some = deviation[f.family == g], f.family_seen[g]

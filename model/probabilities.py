@@ -15,9 +15,10 @@ import xarray as xr
 from jaxtyping import Float
 
 from data.panel import Panel
-from model.chain import MISSING, POSITIVE, regime_probabilities
-from model.graph import Frame, frame, states
+from model.chain import MISSING, NEVER_ZERO, POSITIVE, regime_probabilities
+from model.frame import Frame, frame
 from model.spec import Assumptions, Computation
+from model.states import states
 
 CAUSES = ("open", "disrupted", "targeted", "product_wide")
 QUANTILES = (0.05, 0.95)
@@ -63,8 +64,8 @@ def regime_table(posterior: xr.Dataset, panel: Panel, assumptions: Assumptions, 
     out = {which: np.empty((S, U, T, len(CAUSES)), np.float32) for which in ("filtered", "smoothed")}
     severity = {which: np.zeros((2, U, T)) for which in out}
     log_open = np.empty((S, U, T))
-    family_kind = np.where(f.family_seen, POSITIVE, MISSING).astype(np.int8)
-    silent = np.full(family_kind.shape, -800.0)
+    family_kind = f.family_kind
+    silent = np.full(family_kind.shape, NEVER_ZERO)
     ones = np.ones(family_kind.shape[0])
     for s in range(S):
         v = {name: np.array(array[s], order="C") for name, array in values.items()}

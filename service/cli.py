@@ -13,7 +13,7 @@ from rich.console import Console
 
 from service import tables
 from service.settings import Settings, SettingsError
-from service.snapshots import Damaged, NoSnapshot, SnapshotStore, StoreBusy, StoreError
+from service.snapshots import Damaged, NoSnapshot, Published, SnapshotStore, StoreBusy, StoreError
 
 EXIT_USAGE, EXIT_GATE, EXIT_QUARANTINE, EXIT_BUSY, EXIT_STORE = 2, 4, 5, 6, 7
 EPILOG = (
@@ -67,6 +67,12 @@ def parse_instant(text: str | None) -> datetime:
 
 def _store(url: str) -> SnapshotStore:
     return SnapshotStore(Settings(store=url).folder)
+
+
+def _said(url: str, as_of: str | None) -> Published:
+    """The snapshot that answers now, or that answered at an instant."""
+    snapshots = _store(url)
+    return snapshots.load(snapshots.current_at(parse_instant(as_of)) if as_of else None)
 
 
 def _watch(config: Path | None) -> Any:
@@ -146,9 +152,7 @@ def refresh(
 def regimes(as_of: AsOfOption = None, format: FormatOption = "table", store: StoreOption = "./var") -> None:
     """The published answers: what the service says now, or said at an instant (--as-of)."""
     with _explained():
-        snapshots = _store(store)
-        published = snapshots.load(snapshots.current_at(parse_instant(as_of)) if as_of else None)
-        tables.print_regimes(published, format, out)
+        tables.print_regimes(_said(store, as_of), format, out)
 
 
 @app.command()
@@ -159,9 +163,7 @@ def explain(
 ) -> None:
     """One unit's answer in words, with its competing causes and its last twelve months."""
     with _explained():
-        snapshots = _store(store)
-        published = snapshots.load(snapshots.current_at(parse_instant(as_of)) if as_of else None)
-        tables.explain(published, unit, out)
+        tables.explain(_said(store, as_of), unit, out)
 
 
 @app.command()

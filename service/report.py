@@ -51,4 +51,5 @@ def _picture(regimes: xr.Dataset, row: dict[str, Any]) -> str:
         below.set_ylabel("p(restricted)\nfiltered")
         out = io.StringIO()
         figure.savefig(out, format="svg", metadata={"Date": None})
-    return out.getvalue().partition("<svg")[1] + out.getvalue().partition("<svg")[2]
+    text = out.getvalue()
+    return text[text.index("<svg") :]

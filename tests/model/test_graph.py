@@ -13,8 +13,10 @@ from data.log import ReleaseLog
 from data.panel import read_panel
 from model.chain import MISSING, POSITIVE, ZERO
 from model.flows import flows
-from model.graph import anchored_start, build, contrasts, frame, standardised, states, transitions
+from model.frame import contrasts, frame, standardised
+from model.graph import anchored_start, build
 from model.spec import Assumptions
+from model.states import states, transitions
 
 A = Assumptions()
 RATES = ("surge_entry", "surge_exit", "disruption_entry", "disruption_exit", "restriction_exit")
