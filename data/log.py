@@ -137,6 +137,11 @@ class ReleaseLog:
             return _SCHEMAS[kind].empty_table().to_pandas()
         return ds.dataset([str(f) for f in files], schema=_SCHEMAS[kind]).to_table().to_pandas()
 
+    def fingerprint(self) -> str:
+        """Of everything logged: batches are named by their content."""
+        names = sorted(p.relative_to(self.root).as_posix() for kind in _LOGS for p in (self.root / kind).glob("*.parquet"))
+        return hashlib.sha256("\n".join(names).encode()).hexdigest()[:16]
+
     def horizon(self) -> datetime:
         """The last instant the log can speak of: its last ingest, or a release dated later still."""
         seen = [datetime.fromisoformat(r.ingested_at) for r in self.receipts()]

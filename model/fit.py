@@ -10,12 +10,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import nutpie
-import pymc as pm
 import pytensor
 import xarray as xr
 
 from data.panel import Panel
-from model.graph import anchored_start, build
+from model.frame import frame
+from model.graph import Graph, anchored_start, build
 from model.spec import Assumptions, Computation
 
 pytensor.config.numba__fastmath = False
@@ -29,17 +29,18 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Fit:
-    """posterior : DataTree of nutpie (posterior, sample_stats); model : for the pointwise log likelihood."""
+    """posterior : DataTree of nutpie (posterior, sample_stats), free variables only."""
 
     posterior: xr.DataTree
-    model: pm.Model
+    graph: Graph
     free: list[str]
 
 
 def fit(panel: Panel, assumptions: Assumptions, computation: Computation, progress: Progress | None = None) -> Fit:
     """Sample the posterior. `progress` is told (steps done, steps in all) over all chains, warm-up included."""
-    model = build(panel, assumptions)
-    compiled = nutpie.compile_pymc_model(model, initial_points=anchored_start(panel, assumptions), jitter_rvs=set())
+    f = frame(panel, assumptions)
+    graph = build(f, assumptions)
+    compiled = nutpie.compile_pymc_model(graph.model, initial_points=anchored_start(f), jitter_rvs=set())
     anchor = compiled.initial_point_func
     noise = np.random.default_rng(computation.seed).normal(0, NUDGE, compiled.n_dim)
     compiled = dataclasses.replace(compiled, initial_point_func=lambda seed: anchor(0) + noise)
@@ -60,4 +61,4 @@ def fit(panel: Panel, assumptions: Assumptions, computation: Computation, progre
         progress_bar=False,
         progress_callback=tell,
     )
-    return Fit(posterior, model, [v.name for v in model.free_RVs])
+    return Fit(posterior, graph, [v.name for v in graph.model.free_RVs])

@@ -1,61 +1,77 @@
-"""Signals of a panel added up to one log flow a unit, side and month: what the likelihood sees.
+"""Signals of a panel as series: the log flow of one HS code of one unit, as each office saw it.
 
-``log_kg``, ``kind`` (MISSING, ZERO, POSITIVE) have shape (unit, side, period). Where some HS codes of a family have no
-figure, the known ones are scaled up by their usual share if that is at least :data:`SHARE_NEEDED`; otherwise
-the month is missing. A code that is 0 is a figure, so a stopped code does lower the sum.
+A two-month sum stands in the second of its months, and the first is missing; it is used where no office has a figure for
+either month alone.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Int8, Shaped
+import pandas as pd
+from jaxtyping import Float, Int, Int8, Shaped
 
 from data.panel import SIDES, Panel
-from model.chain import MISSING, POSITIVE, ZERO
+from model.kernel import MISSING, POSITIVE, ZERO
 
-SHARE_NEEDED = 0.5
+Cells = Shaped[np.ndarray, "series side period"]
 
 
 @dataclass(frozen=True)
 class Flows:
-    units: list[str]
-    log_kg: Float[np.ndarray, "unit side period"]
-    kind: Int8[np.ndarray, "unit side period"]
+    """One row a series, in the panel's order of units. unit : index into the panel's units. hs : HS code.
+
+    kind : MISSING, ZERO, POSITIVE. summed : the figure is of this month and the one before. preliminary : it is a
+    first release.
+    """
+
+    unit: Int[np.ndarray, " series"]
+    hs: list[str]
+    log_kg: Float[np.ndarray, "series side period"]
+    kind: Int8[np.ndarray, "series side period"]
+    summed: Cells
+    preliminary: Cells
 
     @property
-    def positive(self) -> Shaped[np.ndarray, "unit side period"]:
+    def positive(self) -> Cells:
         return self.kind == POSITIVE
 
-    def combined_kind(self) -> Int8[np.ndarray, "unit period"]:
-        """Positive where either office saw something, zero where one saw nothing and none saw something."""
-        zero = (self.kind == ZERO).any(1)
-        return np.asarray(np.where(self.positive.any(1), POSITIVE, np.where(zero, ZERO, MISSING)), dtype=np.int8)
+    def take(self, rows: Shaped[np.ndarray, " rows"]) -> "Flows":
+        cells = (v[rows] for v in (self.log_kg, self.kind, self.summed, self.preliminary))
+        return Flows(self.unit[rows], [self.hs[r] for r in rows], *cells)
 
-    def primary(self) -> Float[np.ndarray, "unit period"]:
+    def combined_kind(self) -> Int8[np.ndarray, "series period"]:
+        """Positive where either office saw something, zero where one saw nothing and none saw something."""
+        return combined(self.kind)
+
+    def primary(self) -> Float[np.ndarray, "series period"]:
         """The exporter's log flow where positive, else the importer's; 0 where neither is."""
         exporter, importer = self.log_kg[:, 0], self.log_kg[:, 1]
         filled = np.where(self.positive[:, 0], exporter, importer)
         return np.where(self.positive.any(1), filled, 0.0)
 
 
+def combined(kind: Int8[np.ndarray, "row view period"]) -> Int8[np.ndarray, "row period"]:
+    """What several views of one thing show together: positive if any does, else zero if any does."""
+    zero = (kind == ZERO).any(1)
+    return np.asarray(np.where((kind == POSITIVE).any(1), POSITIVE, np.where(zero, ZERO, MISSING)), dtype=np.int8)
+
+
 def flows(panel: Panel) -> Flows:
-    units = [str(u) for u in panel["unit"].values]
-    signal_kg = panel["kg"].values
-    shape = (len(units), len(SIDES), panel.sizes["period"])
-    log_kg, kind = np.zeros(shape), np.full(shape, MISSING, np.int8)
-    for u, unit in enumerate(units):
-        for side, name in enumerate(SIDES):
-            mine = (panel["signal_unit"].values == unit) & (panel["signal_side"].values == name)
-            if not mine.any():
-                continue
-            kg = signal_kg[mine]
-            known = ~np.isnan(kg)
-            usual = np.array([row[k].mean() if k.any() else 0.0 for row, k in zip(kg, known, strict=True)])
-            total = usual.sum()
-            weight = usual / total if total > 0 else np.full(len(usual), 1 / len(usual))
-            share = (weight[:, None] * known).sum(0)
-            enough = share >= SHARE_NEEDED
-            amount = np.where(enough, np.where(known, kg, 0).sum(0) / np.where(enough, share, 1), 0)
-            kind[u, side] = np.where(enough, np.where(amount > 0, POSITIVE, ZERO), MISSING)
-            log_kg[u, side] = np.log(np.where(amount > 0, amount, 1))
-    return Flows(units, log_kg, kind)
+    unit_of = panel.indexes["unit"].get_indexer(pd.Index(panel["signal_unit"].values))
+    side_of = np.array([SIDES.index(side) for side in panel["signal_side"].values], dtype=int)
+    keys = list(dict.fromkeys(zip(unit_of.tolist(), map(str, panel["signal_hs"].values), strict=True)))
+    row_of = np.array([keys.index(key) for key in zip(unit_of.tolist(), map(str, panel["signal_hs"].values), strict=True)], dtype=int)
+    shape = (len(keys), len(SIDES), panel.sizes["period"])
+    single, double = np.full(shape, np.nan), np.full(shape, np.nan)
+    releases = np.zeros(shape, int)
+    single[row_of, side_of] = panel["kg"].values
+    double[row_of, side_of] = panel["two_month_kg"].values
+    releases[row_of, side_of] = panel["releases"].values
+
+    blank = np.isnan(single)
+    alone = np.concatenate([np.zeros((*shape[:2], 1), bool), blank[:, :, :-1]], axis=2) & blank
+    summed = (double > 0) & alone.all(1, keepdims=True)
+    kg = np.where(summed, double, single)
+    kind = np.where(np.isnan(kg), MISSING, np.where(kg > 0, POSITIVE, ZERO)).astype(np.int8)
+    log_kg = np.log(np.where(kg > 0, kg, 1.0))
+    return Flows(np.array([u for u, _ in keys], dtype=int), [hs for _, hs in keys], log_kg, kind, summed, releases == 1)

@@ -5,40 +5,57 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy.optimize import least_squares
 
 from data.panel import Panel
-from model.chain import MISSING, POSITIVE
-from model.flows import Flows, flows
+from model.flows import Flows, combined, flows
+from model.kernel import MISSING, POSITIVE
 from model.spec import Assumptions
+from model.states import EXITS
 
 KNOT_MONTHS = 12
+CONTROL_KNOT_MONTHS = 36
 
 
 @dataclass(frozen=True)
 class Frame:
-    """The panel as arrays, for the units that have a positive month at all.
+    """The panel as arrays, for the series that have a positive month and the units they are of.
 
-    fitted : index into the panel's units. importer, family : index per fitted unit into ``coords``.
-    family_seen : (family, period), whether any unit of the family has a positive flow in the month.
+    flows : of those series. fitted : index of the units into the panel's. unit : unit per series; family_of : family per
+    series; importer, family : index per unit into ``coords``. kind, primary : (series, period). unit_kind : (unit, period).
+    drivers : (driver, unit, period) and wide_drivers : (driver, family, period), the covariates and their rises, standardised.
+    family_seen : (family, period), whether any series of the family has a positive flow in the month.
+    control : (unit, period). several : (series,), whether the unit has other series.
     """
 
     flows: Flows
     fitted: np.ndarray
+    unit: np.ndarray
     importer: np.ndarray
     family: np.ndarray
     kind: np.ndarray
     primary: np.ndarray
     family_seen: np.ndarray
     control: np.ndarray
-    covariates: np.ndarray
+    drivers: np.ndarray
+    wide_drivers: np.ndarray
+    preliminary: np.ndarray
     lunar: np.ndarray
     month: np.ndarray
     knots: np.ndarray
     coords: dict[str, Any]
 
     @property
+    def family_of(self) -> np.ndarray:
+        return self.family[self.unit]
+
+    @property
+    def several(self) -> np.ndarray:
+        return np.bincount(self.unit)[self.unit] > 1
+
+    @property
     def usual(self) -> np.ndarray:
-        """(unit,) median log flow of the positive months."""
+        """(series,) median log flow of the positive months."""
         return np.array([np.median(y[k == POSITIVE]) for y, k in zip(self.primary, self.kind, strict=True)])
 
     @property
@@ -47,54 +64,80 @@ class Frame:
         return np.where(self.family_seen, POSITIVE, MISSING).astype(np.int8)
 
     @property
-    def mirrored(self) -> np.ndarray:
-        return self.flows.positive[self.fitted].all(1)
+    def unit_kind(self) -> np.ndarray:
+        return np.concatenate([combined(self.kind[self.unit == u][None]) for u in range(len(self.fitted))])
+
+    @property
+    def observed_kg(self) -> np.ndarray:
+        """(unit, period) kg that moved by the codes that have a figure; NaN where none has."""
+        kg = np.where(self.kind == POSITIVE, np.exp(self.primary), 0.0)
+        return np.where(self.unit_kind == MISSING, np.nan, np.eye(len(self.fitted))[self.unit].T @ kg)
 
 
-def knot_basis(periods: int) -> np.ndarray:
-    """(period, knot): linear interpolation between knots a year apart, flat after the last."""
-    knots = np.arange(0, periods, KNOT_MONTHS)
+def knot_basis(periods: int, apart: int = KNOT_MONTHS, upto: int | None = None) -> np.ndarray:
+    """(period, knot): linear interpolation between knots `apart` months from each other, flat after the last before `upto`."""
+    knots = np.arange(0, upto or periods, apart)
     at = np.arange(periods)
     return np.stack([np.interp(at, knots, np.eye(len(knots))[k]) for k in range(len(knots))], axis=1)
 
 
-def _control(panel: Panel, month: np.ndarray, basis: np.ndarray) -> np.ndarray:
-    """(importer, period) log deviation of the pair's total trade from its own course; 0 where unknown."""
+def _control(panel: Panel, month: np.ndarray) -> np.ndarray:
+    """(importer, period) log deviation of the pair's total trade from its own course, season and new year; 0 where unknown.
+
+    The course bends every :data:`CONTROL_KNOT_MONTHS`, so that a slump of demand is a deviation and not the course; the
+    fit is robust (soft L1) and the deviation is kept whole. Where both offices report, their mean.
+    """
     with np.errstate(divide="ignore"):
         logs = np.log(panel["control_kg"].values)
     logs[~np.isfinite(logs)] = np.nan
-    deviation = np.zeros((logs.shape[0], logs.shape[2]))
-    design = np.concatenate([basis, np.eye(12)[month][:, 1:], panel["lunar"].values.T], axis=1)
-    for i, sides in enumerate(logs):
-        for side in sides:
-            known = ~np.isnan(side)
-            if known.sum() < 24:
-                continue
-            coefficients = np.linalg.lstsq(design[known], side[known], rcond=None)[0]
-            residual = np.where(known, side - design @ coefficients, 0.0)
-            limit = 3 * 1.4826 * np.median(np.abs(residual[known])) + 1e-6
-            deviation[i] = np.where(deviation[i] == 0, np.clip(residual, -limit, limit), deviation[i])
-    return deviation
+    deviation = np.full(logs.shape, np.nan)
+    design = np.concatenate([knot_basis(logs.shape[2], CONTROL_KNOT_MONTHS), np.eye(12)[month][:, 1:], panel["lunar"].values.T], axis=1)
+    for place in np.ndindex(logs.shape[:2]):
+        known = ~np.isnan(logs[place])
+        if known.sum() < CONTROL_KNOT_MONTHS:
+            continue
+        x, y = design[known], logs[place][known]
+        start = np.linalg.lstsq(x, y, rcond=None)[0]
+        fitted = least_squares(lambda b, x=x, y=y: x @ b - y, start, jac=lambda b, x=x, y=y: x, loss="soft_l1", f_scale=0.1)
+        deviation[place][known] = y - x @ fitted.x
+    known = ~np.isnan(deviation)
+    return np.where(known, deviation, 0.0).sum(1) / np.maximum(known.sum(1), 1)
 
 
 def standardised(covariate: np.ndarray, fade: float) -> np.ndarray:
-    """(unit, period): each unit's own series in robust standard deviations; unknown months fade to 0."""
+    """(unit, period): each unit's own series in robust standard deviations; unknown months fade to 0.
+
+    The unit of measurement is the geometric mean of the series' own spread and of the usual one among the units: series of one
+    index are comparable, but not wholly, and a calm series must not be blown up.
+    """
+    centre = np.full(len(covariate), np.nan)
+    spread = np.full(len(covariate), np.nan)
+    for u, row in enumerate(covariate):
+        if (known := row[~np.isnan(row)]).size:
+            centre[u] = np.median(known)
+            spread[u] = 1.4826 * np.median(np.abs(known - centre[u])) or np.std(known) or 1.0
+    if np.isnan(spread).all():
+        return np.zeros_like(covariate)
+    spread = np.sqrt(spread * np.nanmedian(spread))
     out = np.zeros_like(covariate)
     for u, row in enumerate(covariate):
-        known = ~np.isnan(row)
-        if not known.any():
-            continue
-        centre = np.median(row[known])
-        spread = 1.4826 * np.median(np.abs(row[known] - centre)) or np.std(row[known]) or 1.0
         value = 0.0
-        for t, z in enumerate((row - centre) / spread):
+        for t, z in enumerate((row - centre[u]) / spread[u]):
             value = value * fade if np.isnan(z) else float(np.clip(z, -4, 4))
             out[u, t] = value
     return out
 
 
+def rise(level: np.ndarray, memory: int) -> np.ndarray:
+    """(unit, period): by how much a series exceeds its mean of the `memory` months before; 0 in the first month."""
+    out = np.zeros_like(level)
+    for t in range(1, level.shape[1]):
+        out[:, t] = level[:, t] - level[:, max(0, t - memory) : t].mean(1)
+    return out
+
+
 def contrasts(family: np.ndarray) -> np.ndarray:
-    """(unit, contrast), orthonormal: every way in which units can differ within a family, and no other."""
+    """(series, contrast), orthonormal: every way in which series can differ within a family, and no other."""
     columns = []
     for g in np.unique(family):
         members = np.flatnonzero(family == g)
@@ -111,41 +154,63 @@ def _present(labels: np.ndarray, order: np.ndarray) -> tuple[list[str], np.ndarr
     return present, np.array([present.index(str(label)) for label in labels])
 
 
-def frame(panel: Panel, assumptions: Assumptions) -> Frame:
-    seen = flows(panel)
-    fitted = np.flatnonzero(seen.positive.any((1, 2)))
+def _drivers(panel: Panel, fitted: np.ndarray, a: Assumptions) -> np.ndarray:
+    """(driver, unit, period): each covariate's level, then each one's rise."""
+    level = np.stack([standardised(c, a.covariate_fade) for c in panel["covariates"].values[:, fitted]])
+    return np.concatenate([level, np.stack([rise(c, a.covariate_memory) for c in level])])
+
+
+def _rows_like(every: Flows, like: Frame) -> np.ndarray:
+    known = list(zip(every.unit.tolist(), every.hs, strict=True))
+    return np.array([known.index((int(u), hs)) for u, hs in zip(like.flows.unit, like.flows.hs, strict=True)])
+
+
+def frame(panel: Panel, assumptions: Assumptions, like: "Frame | None" = None) -> Frame:
+    """`like` : an earlier panel's frame whose series and knots are kept, so that its draws can be used on this panel."""
+    every = flows(panel)
+    rows = np.flatnonzero(every.positive.any((1, 2))) if like is None else _rows_like(every, like)
+    seen = every.take(rows)
+    fitted, unit = np.unique(seen.unit, return_inverse=True)
     importers, importer = _present(panel["unit_importer"].values[fitted], panel["importer"].values)
     families, family = _present(panel["unit_family"].values[fitted], panel["family"].values)
-    kind = seen.combined_kind()[fitted]
+    kind = seen.combined_kind()
+    periods = panel.sizes["period"]
     month = panel["period"].dt.month.values - 1
-    basis = knot_basis(panel.sizes["period"])
-    family_seen = np.zeros((len(families), panel.sizes["period"]), bool)
-    np.logical_or.at(family_seen, family, kind == POSITIVE)
-    covariates = panel["covariates"].values[:, fitted]
+    basis = knot_basis(periods, upto=None if like is None else KNOT_MONTHS * like.knots.shape[1])
+    family_seen = np.zeros((len(families), periods), bool)
+    np.logical_or.at(family_seen, family[unit], kind == POSITIVE)
+    member = np.eye(len(families))[family]
+    drivers = _drivers(panel, fitted, assumptions) if panel.sizes["covariate"] else np.zeros((0, len(fitted), periods))
+    names = [str(v) for v in panel["covariate"].values]
+    fresh = np.arange(periods) > int(panel.attrs["horizon"]) - assumptions.preliminary_months
     coords = {
-        "unit": [seen.units[u] for u in fitted],
+        "unit": [str(u) for u in panel["unit"].values[fitted]],
+        "series": [f"{panel['unit'].values[u]}:{hs}" for u, hs in zip(seen.unit, seen.hs, strict=True)],
+        "code": list(dict.fromkeys(f"{families[family[u]]}:{hs}" for u, hs in zip(unit, seen.hs, strict=True))),
         "importer": importers,
         "family": families,
         "period": np.datetime_as_string(panel["period"].values, unit="M"),
         "month": np.arange(1, 13),
         "window": [str(v) for v in panel["window"].values],
-        "covariate": [str(v) for v in panel["covariate"].values],
+        "driver": [*names, *(f"{n} rise" for n in names)],
         "lead": np.arange(assumptions.covariate_leads + 1),
         "knot": np.arange(basis.shape[1]),
-        "contrast": np.arange(contrasts(family).shape[1]),
-        "state": list(assumptions.states),
-        "state_next": list(assumptions.states),
+        "contrast": np.arange(contrasts(family[unit]).shape[1]),
+        "exit": list(EXITS),
     }
     return Frame(
         flows=seen,
         fitted=fitted,
+        unit=unit,
         importer=importer,
         family=family,
         kind=kind,
-        primary=seen.primary()[fitted],
+        primary=seen.primary(),
         family_seen=family_seen,
-        control=_control(panel, month, basis)[pd.Index(panel["importer"].values).get_indexer(pd.Index(importers))][importer],
-        covariates=np.stack([standardised(c, assumptions.covariate_fade) for c in covariates]) if len(covariates) else covariates,
+        control=_control(panel, month)[pd.Index(panel["importer"].values).get_indexer(pd.Index(importers))][importer],
+        drivers=drivers,
+        wide_drivers=np.einsum("dut,uf->dft", drivers, member / member.sum(0)),
+        preliminary=seen.preliminary & fresh,
         lunar=panel["lunar"].values,
         month=month,
         knots=basis,

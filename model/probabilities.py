@@ -1,13 +1,15 @@
 """Draws -> regime probabilities: what is asked of the posterior, with its conditioning in every name.
 
-``filtered``  p(s_t | figures to month t), parameters from all figures known at the as-of
+``filtered``  p(s_t | figures to month t), parameters from the figures the draws were fitted to
 ``smoothed``  p(s_t | all figures known at the as-of)
 A month for which a unit has no figure is not updated, so its filtered probability *is* the nowcast, p(s_t | figures
 that stop before t); the field ``kind`` says which it is.
 
 Scope. Given a draw, the targeted and the product-wide chain are independent, and p(restricted) = 1 - (1 - p_wide)(1 - p_targeted).
-The four causes sum to one: ``targeted`` (in force against this importer, whatever else), ``product_wide`` (in force and
-nothing targeted), ``disrupted`` (no restriction, but a chain is disrupted), ``open``.
+In months in which an importer is exempt from what befalls its family, a product-wide measure is not in force against it:
+licences are granted country by country.
+The four causes sum to one: ``product_wide`` (a measure on all importers, in force against this one), ``targeted`` (in force
+against this importer and no such measure), ``disrupted`` (no restriction, but a chain is disrupted), ``open``.
 """
 
 import numpy as np
@@ -15,83 +17,82 @@ import xarray as xr
 from jaxtyping import Float
 
 from data.panel import Panel
-from model.chain import MISSING, NEVER_ZERO, POSITIVE, regime_probabilities
-from model.frame import Frame, frame
+from model.flows import combined, flows
+from model.frame import Frame
+from model.graph import Graph
+from model.kernel import MISSING, POSITIVE
+from model.layers import evaluated, filtered_and_smoothed
 from model.spec import Assumptions, Computation
-from model.states import states
+from model.states import States, states
 
 CAUSES = ("open", "disrupted", "targeted", "product_wide")
 QUANTILES = (0.05, 0.95)
 STALE_MONTHS = 12
 
 
-def _spread_over(total: int, wanted: int) -> np.ndarray:
-    return np.unique(np.linspace(0, total - 1, min(total, wanted)).round().astype(int))
+def cause_of(space: States) -> np.ndarray:
+    """(state of the unit, state of the family, cause) 1 where the pair of states is the cause."""
+    K = space.shift.size
+    restricted, disrupted = space.restricted > 0, space.disrupted > 0
+    own = np.repeat(restricted[:, None], K, axis=1)
+    # That one importer fares worse than others under a measure on all of them is no second measure.
+    wide = restricted[None, :] & ~(space.exempt > 0)[:, None]
+    targeted = own & ~wide
+    shortfall = (disrupted[:, None] | disrupted[None, :] & ~(space.exempt > 0)[:, None]) & ~targeted & ~wide
+    return np.stack([~targeted & ~wide & ~shortfall, shortfall, targeted, wide], axis=-1).astype(float)
 
 
-def causes(unit: Float[np.ndarray, "*b state"], family: Float[np.ndarray, "*b state"], regime: tuple[str, ...]) -> np.ndarray:
+def causes(unit: Float[np.ndarray, "*b state"], family: Float[np.ndarray, "*b state"], space: States) -> np.ndarray:
     """(..., 4) in the order of :data:`CAUSES`, from state probabilities of the two chains of one draw."""
-    is_open, is_restricted = (np.array(regime) == name for name in ("open", "restricted"))
-    targeted, wide = unit[..., is_restricted].sum(-1), family[..., is_restricted].sum(-1)
-    product_wide = wide * (1 - targeted)
-    still_open = unit[..., is_open].sum(-1) * family[..., is_open].sum(-1)
-    innocent = (1 - targeted) * (1 - wide) - still_open
-    mass = np.clip(np.stack([still_open, innocent, targeted, product_wide], axis=-1), 0, 1)
+    mass = np.einsum("...j,...k,jkc->...c", unit, family, cause_of(space), optimize=True)
     return mass / mass.sum(-1, keepdims=True)
 
 
-def _withheld(unit: np.ndarray, family: np.ndarray, kept: np.ndarray) -> np.ndarray:
-    """Expected share withheld by restrictions; `kept` is the share each state lets through, 1 where innocent."""
-    return 1 - (unit @ kept) * (family @ kept)
+def _withheld(unit: np.ndarray, family: np.ndarray, space: States) -> np.ndarray:
+    """Expected share withheld by restrictions: the unit's own severity where it has one, else that of the measure on its family."""
+    K = space.shift.size
+    severity = np.where(space.restricted > 0, 1 - np.exp(space.shift), 0.0)
+    of_family = cause_of(space)[..., 3] * severity[None, :]
+    share = np.where(space.restricted[:, None] > 0, np.repeat(severity[:, None], K, axis=1), of_family)
+    return np.einsum("...j,...k,jk->...", unit, family, share, optimize=True)
 
 
-def regime_table(posterior: xr.Dataset, panel: Panel, assumptions: Assumptions, computation: Computation) -> xr.Dataset:
-    """All answers of one fit, on (unit, period).
+def regime_table(
+    draws: dict[str, np.ndarray], graph: Graph, panel: Panel, assumptions: Assumptions, computation: Computation
+) -> xr.Dataset:
+    """All answers of one fit, on (unit, period). `draws` : {free variable: (sample, ...)}, of :func:`model.layers.draws_of`.
 
     Variables: ``<filtered|smoothed>`` (unit, period, cause), ``<..>_interval`` (unit, period, quantile) of
     p(restricted) across draws, ``<..>_draws`` (draw, unit, period) float32, ``severity_<..>`` expected share withheld given
     restricted, ``observed_kg``, ``counterfactual_kg`` (median, and ``_interval``), ``shortfall_kg`` (mean, ``_interval``),
     ``is_observed``; on unit: ``data_through``, ``months_observed``, ``abstention`` ("" = answers).
     """
-    f = frame(panel, assumptions)
-    space, regime = states(assumptions), assumptions.regime
-    shift, initial = space.shift, space.initial
-    kept = np.where(space.restricted > 0, np.exp(shift), 1.0)
-    draws = posterior.stack(sample=("chain", "draw"), create_index=False)
-    chosen = _spread_over(draws.sizes["sample"], computation.probability_draws)
-    values = {name: draws[name].transpose("sample", ...).values[chosen] for name in _NEEDED}
-    S, (U, T) = len(chosen), f.kind.shape
+    f, space = graph.frame, states(assumptions)
+    rng = np.random.default_rng(computation.seed)
+    S, (U, T) = len(next(iter(draws.values()))), f.unit_kind.shape
     out = {which: np.empty((S, U, T, len(CAUSES)), np.float32) for which in ("filtered", "smoothed")}
     severity = {which: np.zeros((2, U, T)) for which in out}
-    log_open = np.empty((S, U, T))
-    family_kind = f.family_kind
-    silent = np.full(family_kind.shape, NEVER_ZERO)
-    ones = np.ones(family_kind.shape[0])
-    for s in range(S):
-        v = {name: np.array(array[s], order="C") for name, array in values.items()}
-        unit = regime_probabilities(
-            v["unit_x"], v["unit_scale"], f.kind, v["unit_hurdle"], float(v["hurdle_slope"]),
-            np.full(U, v["unit_rho"]), v["unit_entry"], v["unit_base"], v["unit_tilt"], initial, shift,
-        )  # fmt: skip
-        family = regime_probabilities(
-            v["family_x"], v["family_scale"], family_kind, silent, 1.0,
-            v["family_rho"] * ones, v["family_entry"], v["family_base"], v["family_tilt"], initial, shift,
-        )  # fmt: skip
-        for which, own, wide in zip(out, unit, family, strict=True):
+    counterfactual = np.empty((S, U, T), np.float32)
+    for s, draw in enumerate(evaluated(graph, draws)):
+        layers = zip(out, filtered_and_smoothed(draw.unit), filtered_and_smoothed(draw.family), strict=True)
+        for which, own, wide in layers:
             shared = wide[f.family]
-            out[which][s] = causes(own, shared, regime)
-            severity[which][0] += _withheld(own, shared, kept)
+            out[which][s] = causes(own, shared, space)
+            severity[which][0] += _withheld(own, shared, space)
             severity[which][1] += out[which][s][..., 2:].sum(-1)
-        log_open[s] = v["log_expected"] - (family[1] @ shift)[f.family]
+        # The family factor less what its own regime explains: the flow had the family been open.
+        log_open = draw.parts["log_expected"] - (wide @ space.shift)[f.family_of]
+        counterfactual[s] = _one_month(log_open, draw.unit["scale"], draw.unit["rho"], f, rng)
     table = _answers(out, severity)
-    table.update(_amounts(log_open, values["unit_scale"], values["unit_rho"], f, computation.seed))
+    table.update(_amounts(counterfactual, f))
     return _on_panel(table, f, panel, assumptions)
 
 
-_NEEDED = (
-    "unit_x", "unit_scale", "unit_hurdle", "hurdle_slope", "unit_rho", "unit_entry", "unit_base", "unit_tilt",
-    "family_x", "family_scale", "family_rho", "family_entry", "family_base", "family_tilt", "log_expected",
-)  # fmt: skip
+def _one_month(log_open: np.ndarray, scale: np.ndarray, rho: np.ndarray, f: Frame, rng: np.random.Generator) -> np.ndarray:
+    """(unit, period) kg of an open month, with the month's own noise; of the codes that have a figure, or of all where none has."""
+    noise = rng.standard_normal(log_open.shape) * scale / np.sqrt(1 - rho[:, None] ** 2)
+    counted = (f.kind != MISSING) | (f.unit_kind == MISSING)[f.unit]
+    return np.eye(len(f.fitted))[f.unit].T @ (np.exp(log_open + noise) * counted)
 
 
 def _answers(out: dict[str, np.ndarray], severity: dict[str, np.ndarray]) -> dict[str, tuple]:
@@ -107,23 +108,18 @@ def _answers(out: dict[str, np.ndarray], severity: dict[str, np.ndarray]) -> dic
     return table
 
 
-def _amounts(log_open: np.ndarray, scale: np.ndarray, rho: np.ndarray, f: Frame, seed: int) -> dict[str, tuple]:
-    """Counterfactual: one month's open-regime flow, with the month's own noise, not the mean of many months."""
-    stationary = scale / np.sqrt(1 - rho[:, None, None] ** 2)
-    noise = np.random.default_rng(seed).standard_normal(log_open.shape)
-    counterfactual = np.exp(log_open + stationary * noise)
-    observed = np.where(f.kind == POSITIVE, np.exp(f.primary), 0.0)
-    observed = np.where(f.kind == MISSING, np.nan, observed)
+def _amounts(counterfactual: np.ndarray, f: Frame) -> dict[str, tuple]:
+    observed = f.observed_kg
     shortfall = counterfactual - observed
     place = ("unit", "period")
     band = (*place, "quantile")
     return {
         "observed_kg": (place, observed),
-        "counterfactual_kg": (place, np.exp(np.median(log_open, axis=0))),
+        "counterfactual_kg": (place, np.median(counterfactual, axis=0)),
         "counterfactual_kg_interval": (band, np.moveaxis(np.quantile(counterfactual, QUANTILES, axis=0), 0, -1)),
         "shortfall_kg": (place, shortfall.mean(0)),
         "shortfall_kg_interval": (band, np.moveaxis(np.quantile(shortfall, QUANTILES, axis=0), 0, -1)),
-        "is_observed": (place, f.kind != MISSING),
+        "is_observed": (place, f.unit_kind != MISSING),
     }
 
 
@@ -132,18 +128,34 @@ def _on_panel(table: dict[str, tuple], f: Frame, panel: Panel, assumptions: Assu
     answers = xr.Dataset(
         table, coords={"unit": f.coords["unit"], "period": panel["period"], "cause": list(CAUSES), "quantile": list(QUANTILES)}
     ).reindex(unit=panel["unit"].values)
-    kind = f.flows.combined_kind()
+    kind = _unit_kind(panel)
     observed = kind != MISSING
-    horizon = int(panel.attrs["horizon"])
-    last = np.where(observed.any(1), kind.shape[1] - 1 - observed[:, ::-1].argmax(1), -1)
     answers["is_observed"] = ("unit", "period"), observed
     answers["months_observed"] = ("unit",), observed.sum(1)
-    answers["last_observed"] = ("unit",), last
-    reasons = [abstention(kind[u], int(last[u]), horizon, assumptions) for u in range(len(kind))]
-    answers["abstention"] = ("unit",), reasons
+    answers["last_observed"] = ("unit",), _last(observed)
+    answers["abstention"] = ("unit",), abstentions(panel, assumptions)
     answers = answers.assign_coords(unit_importer=panel["unit_importer"], unit_family=panel["unit_family"])
-    answers.attrs = {"as_of": panel.attrs["as_of"], "exporter": panel.attrs["exporter"], "horizon": horizon}
+    answers.attrs = {"as_of": panel.attrs["as_of"], "exporter": panel.attrs["exporter"], "horizon": int(panel.attrs["horizon"])}
     return answers
+
+
+def _unit_kind(panel: Panel) -> np.ndarray:
+    """(unit, period) what each unit of the panel shows."""
+    every = flows(panel)
+    series = every.combined_kind()
+    return np.concatenate([combined(series[every.unit == u][None]) for u in range(panel.sizes["unit"])])
+
+
+def _last(observed: np.ndarray) -> np.ndarray:
+    """(unit,) index of the last month with a figure, -1 where there is none."""
+    return np.where(observed.any(1), observed.shape[1] - 1 - observed[:, ::-1].argmax(1), -1)
+
+
+def abstentions(panel: Panel, assumptions: Assumptions) -> list[str]:
+    """Per unit of the panel, why it gets no probability; empty when it gets one."""
+    kind = _unit_kind(panel)
+    last = _last(kind != MISSING)
+    return [abstention(kind[u], int(last[u]), int(panel.attrs["horizon"]), assumptions) for u in range(len(kind))]
 
 
 def abstention(kind: np.ndarray, last: int, horizon: int, assumptions: Assumptions) -> str:

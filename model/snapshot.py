@@ -13,8 +13,6 @@ from model.checks import Check, outcome, records
 from model.probabilities import CAUSES
 from model.spec import Assumptions, Computation
 
-KERNEL_LAYERS = ("unit_", "family_")
-
 
 @dataclass(frozen=True)
 class Snapshot:
@@ -85,33 +83,45 @@ def _kg(value: Any) -> float | None:
     return _number(value, 0)
 
 
-def month_row(regimes: xr.Dataset, unit: str, t: int, which: str) -> dict[str, Any]:
-    """One month of one unit, conditioned as `which` (``filtered`` or ``smoothed``) says."""
-    at = regimes.sel(unit=unit).isel(period=t)
-    shares = {cause: _share(at[which].sel(cause=cause)) for cause in CAUSES}
-    low, high = (_share(v) for v in at[f"{which}_interval"].values)
-    shortfall_low, shortfall_high = (_kg(v) for v in at["shortfall_kg_interval"].values)
-    open_low, open_high = (_kg(v) for v in at["counterfactual_kg_interval"].values)
-    restricted = None if shares["targeted"] is None else _share(1 - (shares["open"] or 0) - (shares["disrupted"] or 0))
-    return {
-        "period": str(np.datetime_as_string(at["period"].values, unit="M")),
-        "kind": "nowcast" if which == "filtered" and not bool(at["is_observed"]) else which,
-        "probability": restricted,
-        "probability_interval": [low, high],
-        "causes": shares,
-        "severity_mean": _share(at[f"severity_{which}"]),
-        "observed_kg": _kg(at["observed_kg"]),
-        "counterfactual_kg": _kg(at["counterfactual_kg"]),
-        "counterfactual_kg_interval": [open_low, open_high],
-        "shortfall_kg_mean": _kg(at["shortfall_kg"]),
-        "shortfall_kg_p05": shortfall_low,
-        "shortfall_kg_p95": shortfall_high,
-    }
+class Months:
+    """Rows of a regime table, one a unit and month. Plain arrays, since xarray takes a millisecond a look."""
+
+    def __init__(self, regimes: xr.Dataset) -> None:
+        self._values = {str(name): v.values for name, v in regimes.data_vars.items()}
+        self._period = np.datetime_as_string(regimes["period"].values, unit="M")
+        self._unit = {str(u): i for i, u in enumerate(regimes["unit"].values)}
+
+    def row(self, unit: str, t: int, which: str) -> dict[str, Any]:
+        """Month `t` of `unit`, conditioned as `which` (``filtered`` or ``smoothed``) says."""
+        u = self._unit[unit]
+        at = {name: v[u, t] for name, v in self._values.items() if v.ndim >= 2 and v.shape[:2] == (len(self._unit), len(self._period))}
+        shares = {cause: _share(v) for cause, v in zip(CAUSES, at[which], strict=True)}
+        low, high = (_share(v) for v in at[f"{which}_interval"])
+        shortfall_low, shortfall_high = (_kg(v) for v in at["shortfall_kg_interval"])
+        open_low, open_high = (_kg(v) for v in at["counterfactual_kg_interval"])
+        restricted = None if shares["targeted"] is None else _share(1 - (shares["open"] or 0) - (shares["disrupted"] or 0))
+        return {
+            "period": str(self._period[t]),
+            "kind": "nowcast" if which == "filtered" and not bool(at["is_observed"]) else which,
+            "probability": restricted,
+            "probability_interval": [low, high],
+            "causes": shares,
+            "severity_mean": _share(at[f"severity_{which}"]),
+            "observed_kg": _kg(at["observed_kg"]),
+            "counterfactual_kg": _kg(at["counterfactual_kg"]),
+            "counterfactual_kg_interval": [open_low, open_high],
+            "shortfall_kg_mean": _kg(at["shortfall_kg"]),
+            "shortfall_kg_p05": shortfall_low,
+            "shortfall_kg_p95": shortfall_high,
+        }
 
 
-def answers(regimes: xr.Dataset, titles: dict[str, str]) -> list[dict[str, Any]]:
-    """Per unit: the answer for its last month with figures, the nowcast for the as-of month, and its history."""
-    horizon = int(regimes.attrs["horizon"])
+def answers(regimes: xr.Dataset, titles: dict[str, str], history: bool = True) -> list[dict[str, Any]]:
+    """Per unit: the answer for its last month with figures, the nowcast for the as-of month, and its history.
+
+    `history` : every month, filtered and smoothed; without it only those from the last month with figures on.
+    """
+    horizon, months = int(regimes.attrs["horizon"]), Months(regimes)
     rows = []
     for unit in map(str, regimes["unit"].values):
         exporter, importer, family = unit.split(".", 2)
@@ -128,15 +138,44 @@ def answers(regimes: xr.Dataset, titles: dict[str, str]) -> list[dict[str, Any]]
             "data_through": str(np.datetime_as_string(of_unit["period"].values[last], unit="M")) if last >= 0 else None,
             "current": None,
             "nowcast": None,
+            "evidence": None,
+            "log_odds": None,
+            "detectability": None,
+            "onset": None,
             "history": [],
         }
         if not abstention:
-            row["current"] = month_row(regimes, unit, last, "filtered")
-            row["nowcast"] = month_row(regimes, unit, horizon, "filtered")
-            row["history"] = [month_row(regimes, unit, t, which) for which in ("filtered", "smoothed") for t in range(horizon + 1)]
+            row["current"] = months.row(unit, last, "filtered")
+            row["nowcast"] = months.row(unit, horizon, "filtered")
+            row["history"] = [
+                months.row(unit, t, which) for which in ("filtered", "smoothed") for t in range(0 if history else last, horizon + 1)
+            ]
+            row |= _reasons(of_unit)
         row["sentence"] = sentence(row)
         rows.append(row)
     return rows
+
+
+def _reasons(of_unit: xr.Dataset) -> dict[str, Any]:
+    """What stands behind a unit's current probability, where it was worked out."""
+    found: dict[str, Any] = {"onset": _onset(of_unit)}
+    if "evidence" in of_unit:
+        found["evidence"] = {str(s): _number(v, 3) for s, v in zip(of_unit["source"].values, of_unit["evidence"].values, strict=True)}
+        found["log_odds"] = [_number(of_unit[f"log_odds_{when}"], 3) for when in ("before", "after")]
+    if "detectability" in of_unit:
+        pairs = zip(of_unit["squeeze"].values, of_unit["detectability"].values, strict=True)
+        found["detectability"] = {f"{squeeze:.0%}": _number(v, 3) for squeeze, v in pairs}
+    return found
+
+
+def _onset(of_unit: xr.Dataset) -> str | None:
+    """First month of the run of smoothed p(restricted) >= 0.5 that reaches the last month with figures."""
+    last = int(of_unit["last_observed"])
+    on = of_unit["smoothed"].sel(cause=["targeted", "product_wide"]).sum("cause").values[: last + 1] >= 0.5
+    if not on[-1]:
+        return None
+    first = 0 if on.all() else last + 1 - int(np.argmin(on[::-1]))
+    return str(np.datetime_as_string(of_unit["period"].values[first], unit="M"))
 
 
 def sentence(row: dict[str, Any]) -> str:

@@ -26,41 +26,60 @@ class Assumptions(_Record):
     # sank a little" are two modes of one fit.
     surge: tuple[float, ...] = (1.6, 2.8)
     disrupted: tuple[float, ...] = (0.45, 0.75)
-    restricted: tuple[float, ...] = (0.40, 0.65, 0.85, 0.97)
+    restricted: tuple[float, ...] = (0.36, 0.62, 0.84, 0.97)
     severity_move: float = Field(default=0.10, description="monthly probability that a restriction changes to a neighbouring severity")
 
     # Base rate: Ferguson (2025) counts 53 deniable Chinese measures in 2000-2023. Over some twenty targets that
-    # is 53 / (288 months x 20) = 0.009 a target-month. The prior spans a factor of 3 either way.
-    entry_targeted: tuple[float, float] = (-4.6, 0.5)  # log odds a month; 0.010
-    entry_wide: tuple[float, float] = (-5.1, 0.5)  # log odds a month; 0.006
+    # is 53 / (288 months x 20) = 0.009 a target-month: a campaign. The prior spans a factor of 3 either way.
+    campaign: tuple[float, float] = (-4.6, 0.5)  # log odds a month that a campaign against an importer begins; 0.010
+    campaign_pace: tuple[tuple[float, float], ...] = ((12.0, 12.0), (4.0, 32.0))  # Beta: measures are taken for 2 months; it lasts 9
+    # Norway, Australia, Lithuania, Japan 2010: several goods of one target, not all, within weeks of each other.
+    entry_join: tuple[float, float] = (-0.4, 0.5)  # log odds a month that a family is hit while a campaign opens
+    entry_late: tuple[float, float] = (-4.0, 0.5)  # the same, later in a campaign
+    entry_lone: tuple[float, float] = (-6.0, 0.5)  # a measure on one good, outside any campaign
+    spare: tuple[float, float] = (0.5, 1.5)  # Beta: share of measures on a family that leave a given code of it out
     entry_spread: float = 0.5  # sd of the importers' and families' deviations, half-normal
+    product_wide: tuple[float, float] = (-5.1, 0.5)  # log odds a month that a measure on all importers begins; 0.006
     # Tension moves first and volumes follow within a quarter: King & Armstrong (2013) date the 2010 boat
-    # incident to 7 Sep, the fall in Japan's imports to Sep-Nov.
-    covariate_effect: tuple[float, float] = (0.7, 0.4)  # change of log odds by one sd of the covariate
+    # incident to 7 Sep, the fall in Japan's imports to Sep-Nov. An incident is a rise, and a rise is news beside the level.
+    covariate_effect: tuple[float, float] = (0.5, 0.4)  # change of log odds by one sd of the covariate, or of its rise
+    covariate_memory: int = 6  # months whose mean a rise is measured from
     covariate_leads: int = 3  # months by which a covariate may lead, 0..this
     covariate_fade: float = 0.8  # a covariate not known any more decays to its mean by this factor a month
 
+    # Whatever befalls a family, some importers are left out of it: licences are granted country by country, and stocks and
+    # contracts differ. Stationary share a third, since at most half of a family's flow can differ from its common course.
+    exempt_entry: tuple[float, float] = (2.0, 38.0)  # Beta
+    exempt_exit: tuple[float, float] = (2.0, 18.0)  # Beta
+    unevenness: float = 0.3  # sd (log) by which importers fare differently per unit of a common shortfall, half-normal
     surge_entry: tuple[float, float] = (2.0, 60.0)  # Beta
     surge_exit: tuple[float, float] = (6.0, 18.0)  # Beta; mean spell four months
     payback: float = 0.3  # share of surges that end in a shortfall while stocks are run down, not in `open`
     # A strike, an accident or an outage is made good in weeks: Beta(20, 14) a month, mean spell 1.7 months.
     disruption_entry: tuple[float, float] = (2.0, 60.0)  # Beta, targeted layer
     disruption_entry_wide: tuple[float, float] = (2.0, 50.0)  # Beta, product-wide layer
-    disruption_exit: tuple[float, float] = (20.0, 14.0)  # Beta
-    # Restrictions last months to years: Japan 2010 two months, Norway's salmon six years. Mean spell ten months.
-    restriction_exit: tuple[float, float] = (3.0, 27.0)  # Beta
+    disruption_exit: tuple[float, float] = (20.0, 14.0)  # Beta, targeted layer
+    # What befalls a product everywhere (a mine, a province, a pandemic) takes a season: mean spell four months.
+    disruption_exit_wide: tuple[float, float] = (6.0, 18.0)  # Beta, product-wide layer
+    # Restrictions last months to years: Japan 2010 two months, Norway's salmon six years. They end with their campaign.
+    restriction_exit: tuple[tuple[float, float], ...] = ((3.0, 20.0), (1.5, 40.0), (6.0, 3.0))  # Beta; calm, campaign, its end
 
     # Spreads are log-normal, (log median, log sd): units, months and years do differ, and a spread that may be zero
     # is a funnel in which the sampler diverges.
     drift: tuple[float, float] = (-2.1, 0.5)  # sd of a year's change of the slow baseline (log); 0.12
     season: tuple[float, float] = (-2.7, 0.5)  # sd of month effects (log); 0.07
     lunar: tuple[tuple[float, float], ...] = ((0.0, 0.2), (-0.3, 0.3), (-0.1, 0.2))  # pre, during, post; log
-    control_effect: tuple[float, float] = (0.5, 0.3)  # elasticity to the pair's total trade
+    control_effect: tuple[float, float] = (0.8, 0.3)  # elasticity to the pair's total trade
+    frontload: float = 0.15  # share of an excess stock that is paid back a month, half-normal
+    frontload_keep: float = 0.7  # share of the excess stock left after a month
+    frontload_from: float = 0.3  # excess over the expected flow that is stockpiling rather than noise
     noise: tuple[float, float] = (-1.4, 0.6)  # log sd of a unit's monthly log flow; 0.25
     noise_spread: tuple[float, float] = (-1.2, 0.4)  # sd between units; 0.3
     noise_family: tuple[float, float] = (-2.5, 0.3)  # log sd of the family factor; 0.08
     reporting_exporter: float = 0.08  # sd (log), half-normal: the exporter's own office
     reporting_importer: float = 0.20  # sd (log), half-normal: c.i.f., transit and misallocation
+    preliminary: float = 0.05  # sd (log) by which a figure of the last year, not yet revised, is noisier; half-normal
+    preliminary_months: int = 12
     reporter_bias: tuple[float, float] = (-2.0, 0.5)  # sd (log) of the importers' constant biases; 0.14
     transit: tuple[float, float] = (2.0, 5.0)  # Beta: share of a month that the importer books in the next
     residual: tuple[float, float] = (0.2, 0.3)  # atanh of the AR(1) coefficient, units
@@ -72,19 +91,20 @@ class Assumptions(_Record):
 
     @property
     def multiple(self) -> tuple[float, ...]:
-        """Flow in each state as a multiple of the open flow."""
-        return (1.0, *self.surge, *(1 - s for s in self.disrupted), *(1 - s for s in self.restricted))
+        """Flow in each state as a multiple of the open flow; in the exempt state, which is open, of what the flow is without
+        the family's common shortfall."""
+        return (1.0, 1.0, *self.surge, *(1 - s for s in self.disrupted), *(1 - s for s in self.restricted))
 
     @property
     def regime(self) -> tuple[str, ...]:
         """The regime each state belongs to; a surge is open."""
-        return ("open",) * (1 + len(self.surge)) + ("disrupted",) * len(self.disrupted) + ("restricted",) * len(self.restricted)
+        return ("open",) * (2 + len(self.surge)) + ("disrupted",) * len(self.disrupted) + ("restricted",) * len(self.restricted)
 
     @property
     def states(self) -> tuple[str, ...]:
         surges = [f"open x{m:g}" for m in self.surge]
         cuts = [f"{r} {1 - m:.0%}" for r, m in zip(self.regime, self.multiple, strict=True) if m < 1]
-        return ("open", *surges, *cuts)
+        return ("open", "open exempt", *surges, *cuts)
 
 
 class Computation(_Record):
@@ -96,4 +116,5 @@ class Computation(_Record):
     cores: int = 2
     target_accept: float = 0.9
     seed: int = 20260301
+    evidence_draws: int = 24  # draws from which evidence and detectability are computed
     probability_draws: int = 400  # draws, spread over the chains, for which states are computed

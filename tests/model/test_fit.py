@@ -14,6 +14,7 @@ from data.config import Family, Watch
 from data.log import ReleaseLog
 from data.panel import Panel, read_panel
 from model.fit import fit
+from model.layers import draws_of
 from model.probabilities import regime_table
 from model.spec import Assumptions, Computation
 
@@ -42,7 +43,7 @@ def fitted(panel):
 
 @pytest.fixture(scope="module")
 def regimes(fitted, panel):
-    return regime_table(fitted.posterior["posterior"].to_dataset(), panel, A, SHORT)
+    return regime_table(draws_of(fitted.posterior["posterior"].to_dataset(), 100), fitted.graph, panel, A, SHORT)
 
 
 DIGEST = """

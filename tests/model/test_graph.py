@@ -11,31 +11,32 @@ from support import DEMO_AS_OF, csv, simulated_csv
 from data.config import Family, Watch
 from data.log import ReleaseLog
 from data.panel import read_panel
-from model.chain import MISSING, POSITIVE, ZERO
 from model.flows import flows
-from model.frame import contrasts, frame, standardised
+from model.frame import contrasts, frame, rise, standardised
 from model.graph import anchored_start, build
+from model.kernel import MISSING, POSITIVE, ZERO
 from model.spec import Assumptions
 from model.states import states, transitions
 
 A = Assumptions()
-RATES = ("surge_entry", "surge_exit", "disruption_entry", "disruption_exit", "restriction_exit")
+RATES = ("exempt_entry", "exempt_exit", "surge_entry", "surge_exit", "disruption_entry", "disruption_exit")
 probability = st.floats(0.001, 0.999)
 
 
-@given(st.tuples(*[probability] * 5), probability)
-def test_transitions_are_probabilities_for_any_rates(rates, entry):
-    base, tilt = transitions(A, dict(zip(RATES, rates, strict=True)))
+@given(st.tuples(*[probability] * 6), st.tuples(*[probability] * 3), probability)
+def test_transitions_are_probabilities_for_any_rates(rates, exits, entry):
+    base, tilt = transitions(A, dict(zip(RATES, rates, strict=True)) | {"restriction_exit": np.array(exits)})
     for matrix in (base, base + entry * tilt):
-        np.testing.assert_allclose(matrix.sum(1), 1, rtol=1e-12)
+        np.testing.assert_allclose(matrix.sum(-1), 1, rtol=1e-12)
         assert (matrix >= -1e-15).all()
     restricted = states(A).restricted > 0
-    assert (base[~restricted][:, restricted] == 0).all(), "without entry nothing becomes restricted"
-    np.testing.assert_allclose((base + entry * tilt)[0, restricted].sum(), entry)
+    assert (base[:, ~restricted][:, :, restricted] == 0).all(), "without entry nothing becomes restricted"
+    np.testing.assert_allclose((base + entry * tilt)[:, 0, restricted].sum(-1), entry)
+    np.testing.assert_allclose(base[5][np.ix_(restricted, ~restricted)].sum(-1), exits[2], err_msg="a restriction ends with its campaign")
 
 
 def test_severity_is_a_grid_of_states_and_a_surge_is_open():
-    assert len(A.states) == len(A.multiple) == len(A.regime) == states(A).shift.size
+    assert len(set(A.states)) == len(A.multiple) == len(A.regime) == states(A).shift.size
     assert A.states[0] == "open"
     assert {r for r, m in zip(A.regime, A.multiple, strict=True) if m > 1} == {"open"}
 
@@ -75,9 +76,10 @@ def sample(sample_log, sample_watch):
 @pytest.mark.parametrize("which", ["mirrored", "sample"])
 def test_at_the_start_density_and_gradient_are_finite_in_every_coordinate(which, request):
     panel = request.getfixturevalue(which)
-    model = build(panel, A)
+    f = frame(panel, A)
+    model = build(f, A).model
     point = model.initial_point()
-    for name, value in anchored_start(panel, A).items():
+    for name, value in anchored_start(f).items():
         assert point[name].shape == value.shape
         point[name] = value
     for term in model.compile_logp(sum=False, mode="FAST_COMPILE")(point):
@@ -86,13 +88,13 @@ def test_at_the_start_density_and_gradient_are_finite_in_every_coordinate(which,
 
 
 def test_pointwise_predictive_density_has_named_dimensions(mirrored):
-    model = build(mirrored, A)
+    model = build(frame(mirrored, A), A).model
     assert model.named_vars_to_dims["log_flow"] == ("unit", "period")
     assert model.logp(vars=[model["log_flow"]], sum=False)[0].ndim == 2
 
 
 def test_only_one_office_means_no_mirror_parameters(sample, mirrored):
-    alone, both = ({v.name for v in build(p, A).free_RVs} for p in (sample, mirrored))
+    alone, both = ({v.name for v in build(frame(p, A), A).model.free_RVs} for p in (sample, mirrored))
     assert {"reporting_exporter", "reporting_importer", "transit", "bias"} <= both - alone
 
 
@@ -113,13 +115,43 @@ def test_a_month_is_zero_only_if_no_office_saw_a_flow(tmp_path):
     assert kind[:4].tolist() == [ZERO, POSITIVE, POSITIVE, MISSING]
 
 
-def test_a_code_without_a_figure_is_scaled_for_and_a_stopped_code_is_not(tmp_path):
+def test_each_code_of_a_family_is_a_series_and_a_stopped_code_is_a_zero(tmp_path):
     rows = [
         row(f"2024-0{m}", kg, hs=hs)
         for m, hs, kg in [(1, "850511", 60), (1, "850519", 40), (2, "850511", 60), (3, "850511", 60), (3, "850519", 0)]
     ]
-    log_kg = flows(panel_of(tmp_path, rows, hs=("850511", "850519"))).log_kg[0, 0, :3]
-    np.testing.assert_allclose(np.exp(log_kg), [100, 60 / (60 / 80), 60])
+    panel = panel_of(tmp_path, rows, hs=("850511", "850519"))
+    assert flows(panel).hs == ["850511", "850519"]
+    assert flows(panel).combined_kind()[:, :3].tolist() == [[POSITIVE] * 3, [POSITIVE, MISSING, ZERO]]
+    np.testing.assert_allclose(frame(panel, A).observed_kg[0, :3], [100, 60, 60])
+
+
+def test_two_months_in_one_figure_are_one_cell_and_yield_to_months_of_their_own(tmp_path):
+    rows = [row("2023-12", 10), row("2024-01/2024-02", 30), row("2024-03", 12), row("2024-02", 14, "JPN"), row("2024-03", 12, "JPN")]
+    double = flows(panel_of(tmp_path / "a", [r for r in rows if not r.startswith("JPN")]))
+    assert double.kind[0, 0, :4].tolist() == [POSITIVE, MISSING, POSITIVE, POSITIVE]
+    assert double.summed[0, 0, :4].tolist() == [False, False, True, False]
+    np.testing.assert_allclose(np.exp(double.log_kg[0, 0, 2]), 30)
+    assert not flows(panel_of(tmp_path / "b", rows)).summed.any()
+
+
+def test_a_slump_of_all_trade_is_a_deviation_of_the_control_and_not_its_course(mirrored):
+    rng = np.random.default_rng(1)
+    total = np.exp(20 + rng.normal(0, 0.05, mirrored.sizes["period"]))
+    total[30:38] *= 0.5
+    control = np.full((mirrored.sizes["importer"], 2, mirrored.sizes["period"]), np.nan)
+    control[0, 0] = total
+    f = frame(mirrored.assign(control_kg=(("importer", "side", "period"), control)), A)
+    deviation = f.control[f.importer == 0][0]
+    assert deviation[30:38].mean() < -0.5
+    assert abs(np.delete(deviation, np.s_[30:38]).mean()) < 0.1
+    assert not f.control[f.importer == 1].any()
+
+
+def test_a_rise_is_measured_from_the_months_before():
+    level = np.r_[np.zeros(8), 3.0, np.full(8, 3.0)][None]
+    assert rise(level, 6)[0, 8] == 3.0
+    assert rise(level, 6)[0, 16] == 0.0
 
 
 def test_units_without_a_positive_month_are_left_out_of_the_fit(sample):

@@ -6,29 +6,48 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from model.chain import MISSING, POSITIVE, ZERO
-from model.probabilities import abstention, causes
+from model.kernel import MISSING, POSITIVE, ZERO
+from model.probabilities import CAUSES, abstention, causes
 from model.spec import Assumptions
+from model.states import states
 
 A = Assumptions()
 K = len(A.states)
 weights = arrays(float, K, elements=st.floats(0, 1)).filter(lambda w: w.sum() > 0.01).map(lambda w: w / w.sum())
 
 
+S = states(A)
+PURE = {name: np.eye(K)[A.states.index(name)] for name in A.states}
+
+
 @given(weights, weights)
 def test_the_four_causes_sum_to_one_and_combine_the_scopes_as_stated(unit, family):
-    still_open, disrupted, targeted, product_wide = causes(unit, family, A.regime)
+    mass = dict(zip(CAUSES, causes(unit, family, S), strict=True))
     restricted = np.array(A.regime) == "restricted"
-    assert min(still_open, disrupted, targeted, product_wide) >= 0
-    assert still_open + disrupted + targeted + product_wide == pytest.approx(1)
-    either = 1 - (1 - unit[restricted].sum()) * (1 - family[restricted].sum())
-    assert targeted + product_wide == pytest.approx(either, abs=1e-9)
-    assert targeted == pytest.approx(unit[restricted].sum(), abs=1e-9)
+    assert min(mass.values()) >= 0
+    assert sum(mass.values()) == pytest.approx(1)
+    targeted, wide, exempt = unit[restricted].sum(), family[restricted].sum(), unit[A.states.index("open exempt")]
+    assert mass["targeted"] + mass["product_wide"] == pytest.approx(1 - (1 - targeted) * (1 - wide) - exempt * wide, abs=1e-9)
+    assert mass["product_wide"] == pytest.approx(wide * (1 - exempt), abs=1e-9)
 
 
-def test_a_certain_family_shock_is_disruption_and_not_a_targeted_restriction():
-    unit, family = np.eye(K)[0], np.eye(K)[A.regime.index("disrupted")]
-    np.testing.assert_allclose(causes(unit, family, A.regime), [0, 1, 0, 0], atol=1e-12)
+@pytest.mark.parametrize(
+    ("unit", "family", "cause"),
+    [
+        ("open", "open", "open"),
+        ("open", "disrupted 45%", "disrupted"),
+        ("disrupted 75%", "open", "disrupted"),
+        ("restricted 84%", "open", "targeted"),
+        ("restricted 84%", "disrupted 45%", "targeted"),
+        ("open", "restricted 62%", "product_wide"),
+        ("restricted 97%", "restricted 62%", "product_wide"),
+        ("open exempt", "restricted 62%", "open"),
+        ("open exempt", "disrupted 75%", "open"),
+        ("open x1.6", "open", "open"),
+    ],
+)
+def test_each_pair_of_states_has_one_cause(unit, family, cause):
+    assert dict(zip(CAUSES, causes(PURE[unit], PURE[family], S), strict=True))[cause] == pytest.approx(1)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,83 @@
+"""Draws -> the two layers of regime chains, run: what every answer is computed from.
+
+A *layer* is the targeted chains (one a unit, grouped by importer) or the product-wide chains (one a family, each its own group).
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pytensor
+import xarray as xr
+
+from model.graph import KERNEL, Graph
+from model.kernel import forward, smooth
+
+Kernel = dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Draw:
+    """One draw's arguments of the kernel for both layers, and (unit, period) arrays beside them.
+
+    parts : ``log_expected``, ``control`` and what the offices' figures say apart (:meth:`model.graph.Graph.parts`).
+    """
+
+    unit: Kernel
+    family: Kernel
+    parts: dict[str, np.ndarray]
+
+    def alone(self) -> "Draw":
+        """Each unit a group of its own: nothing is concluded from other families of its importer."""
+        onset, group = self.unit["onset"], self.unit["group"]
+        return replace(self, unit=self.unit | {"onset": onset[group], "group": np.arange(len(group))})
+
+
+def draws_of(posterior: xr.Dataset, wanted: int | None = None) -> dict[str, np.ndarray]:
+    """{free variable: (sample, ...)}; `wanted` samples spread evenly over all chains and draws."""
+    stacked = posterior.stack(sample=("chain", "draw"), create_index=False)
+    total = stacked.sizes["sample"]
+    chosen = np.unique(np.linspace(0, total - 1, min(total, wanted or total)).round().astype(int))
+    return {str(name): v.transpose("sample", ...).values[chosen] for name, v in stacked.data_vars.items()}
+
+
+def evaluator(graph: Graph) -> Callable[[Mapping[str, np.ndarray]], Draw]:
+    """{free variable: value} -> :class:`Draw`. Interpreted, not compiled: a graph is evaluated some hundred times."""
+    free = graph.model.free_RVs
+    parts = graph.parts
+    outputs = [layer[name] for layer in (graph.unit, graph.family) for name in KERNEL] + list(parts.values())
+    function = pytensor.function(free, outputs, mode="FAST_COMPILE", on_unused_input="ignore")
+
+    def evaluate(values: Mapping[str, np.ndarray]) -> Draw:
+        arrays = [np.ascontiguousarray(v) for v in function(*(values[v.name] for v in free))]
+        unit, family = (dict(zip(KERNEL, arrays[i : i + len(KERNEL)], strict=True)) for i in (0, len(KERNEL)))
+        for layer in (unit, family):
+            layer["slope"] = layer["slope"].item()
+        return Draw(unit, family, dict(zip(parts, arrays[2 * len(KERNEL) :], strict=True)))
+
+    return evaluate
+
+
+def evaluated(graph: Graph, draws: Mapping[str, np.ndarray]) -> Iterator[Draw]:
+    evaluate = evaluator(graph)
+    for s in range(len(next(iter(draws.values())))):
+        yield evaluate({name: v[s] for name, v in draws.items()})
+
+
+def over_states(campaign: np.ndarray, state: np.ndarray, group: np.ndarray) -> np.ndarray:
+    """(chain, period, state) from p(z), (group, period, campaign), and p(s | z), (chain, period, campaign, state)."""
+    return np.einsum("ctz,ctzk->ctk", campaign[group], state)
+
+
+def filtered(kernel: Kernel) -> np.ndarray:
+    """(chain, period, state) p(s_t | y_1..t). In a month with nothing seen, that is the nowcast."""
+    _, campaign, state = forward(*(kernel[n] for n in KERNEL))
+    return over_states(campaign, state, kernel["group"])
+
+
+def filtered_and_smoothed(kernel: Kernel) -> tuple[np.ndarray, np.ndarray]:
+    inputs = [kernel[n] for n in KERNEL]
+    _, campaign, state = forward(*inputs)
+    group = kernel["group"]
+    smoothed_campaign, smoothed = smooth(*inputs, campaign, state)
+    return over_states(campaign, state, group), over_states(smoothed_campaign, smoothed, group)
