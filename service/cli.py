@@ -1,5 +1,6 @@
 """The command line: answers on stdout, talk on stderr. It translates and prints; the work is elsewhere."""
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -181,6 +182,72 @@ def serve(
         application = create_app(Settings(store=store, host=host, port=port))
     talk.print(f"http://{host}:{port}/v1/regimes   API: http://{host}:{port}/docs   stop with Ctrl-C", highlight=False)
     uvicorn.run(application, host=host, port=port, loop="uvloop", http="httptools")
+
+
+@app.command()
+def backtest(
+    first: Annotated[str, typer.Option("--from", help="First as-of, an ISO date.")],
+    last: Annotated[str, typer.Option("--to", help="Last as-of; it also gets every earlier month, smoothed.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="CSV to write; finished parts lie beside it in OUTPUT.parts.")],
+    every: Annotated[str, typer.Option(help="Distance of the as-ofs: a number and mo, w or d.")] = "1mo",
+    refit: Annotated[int, typer.Option(help="Months between fits; in between, the draws are filtered over the newer figures.")] = 12,
+    jobs: Annotated[int, typer.Option(help="Processes. Default: one a core.")] = 0,
+    config: ConfigOption = None,
+    store: StoreOption = "./var",
+) -> None:
+    """Forecasts in real time: at every as-of, what was released by then and nothing else. Goes on where it was stopped."""
+    with _explained():
+        from model.spec import Assumptions
+        from service import backtest as run
+        from service.progress import counted
+
+        as_ofs = run.instants(parse_instant(first), parse_instant(last), every)
+        planned = run.stretches(Settings(store=store).log_folder, _watch(config), as_ofs, refit, Assumptions(), run.BACKTEST)
+        with counted(talk, "as-ofs") as told:
+            rows = run.backtest(planned, output, jobs or os.cpu_count() or 1, told)
+    out.print(f"{output}: {rows:,} forecasts at {len(as_ofs)} as-ofs", highlight=False)
+
+
+@app.command()
+def simulate(
+    folder: Annotated[Path, typer.Argument(help="Folder to write; it must not hold a world yet.")],
+    seed: Annotated[int, typer.Option(help="The same seed, the same world.")],
+    months: Annotated[int, typer.Option(help="Length of the world.")] = 96,
+) -> None:
+    """Draw a world from the model's own prior predictive, in the input formats, with the truth beside it."""
+    with _explained():
+        from dataclasses import replace
+
+        from model.simulate import Design
+        from model.simulate import simulate as draw
+        from model.spec import Assumptions
+        from service.worlds import write_world
+
+        if (folder / "truth.csv").exists():
+            raise ValueError(f"{folder}: holds a world already; nothing is overwritten")
+        files = write_world(draw(replace(Design(), months=months), Assumptions(), seed), folder)
+    for name in files:
+        out.print(str(folder / name), highlight=False)
+
+
+@app.command()
+def score(
+    pairs: Annotated[list[Path], typer.Argument(help="TRUTH FORECASTS [TRUTH FORECASTS ...]: a world's folder, and forecasts of it.")],
+    format: Annotated[str, typer.Option("--format", help="table or json.")] = "table",
+    resamples: Annotated[int, typer.Option(help="Bootstrap resamples behind each interval.")] = 400,
+) -> None:
+    """Score forecasts where the truth is known: skill, calibration, ranking and detection, each with a 5-95 % interval."""
+    with _explained():
+        from model.scoring import score as run
+        from service.worlds import read_pair
+
+        if len(pairs) % 2:
+            raise ValueError("give TRUTH FORECASTS pairs")
+        scores = run([read_pair(*pair) for pair in zip(pairs[::2], pairs[1::2], strict=True)], resamples)
+    if format == "json":
+        sys.stdout.write(orjson.dumps(scores, option=orjson.OPT_INDENT_2).decode() + "\n")
+    else:
+        tables.scores(scores, out)
 
 
 @app.command()

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
+import numpy as np
 import xarray as xr
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
@@ -17,10 +18,13 @@ from data.config import Watch
 from data.log import ReleaseLog
 from data.panel import read_panel
 from model.checks import Check, outcome, run_checks
+from model.evidence import detectability, evidence
 from model.fit import fit
+from model.layers import draws_of, evaluated
 from model.probabilities import regime_table
-from model.snapshot import KERNEL_LAYERS, Snapshot, assemble
+from model.snapshot import Snapshot, assemble
 from model.spec import Assumptions, Computation
+from model.states import states
 from service.report import render
 from service.snapshots import POSTERIOR, REPORT, SnapshotStore
 
@@ -70,7 +74,13 @@ def refresh(
         with _step(progress, "checking", seconds):
             checks = run_checks(result.posterior, result.free)
         with _step(progress, "regime probabilities", seconds):
-            regimes = regime_table(result.posterior["posterior"].to_dataset(), panel, assumptions, computation)
+            draws = draws_of(result.posterior["posterior"].to_dataset(), computation.probability_draws)
+            regimes = regime_table(draws, result.graph, panel, assumptions, computation)
+        with _step(progress, "evidence", seconds):
+            few = list(evaluated(result.graph, draws_of(result.posterior["posterior"].to_dataset(), computation.evidence_draws)))
+            space, seen = states(assumptions), result.graph.frame
+            told = [evidence(few, seen, space), detectability(few, seen, space, np.random.default_rng(computation.seed))]
+            regimes = xr.merge([regimes, *(t.reindex(unit=regimes["unit"]) for t in told)], combine_attrs="override")
             titles = {name: family.title for name, family in watch.families.items()}
             snapshot = assemble(result.posterior, regimes, panel, checks, assumptions, computation, titles, versions(), datetime.now(UTC))
         gate = outcome(checks)
@@ -99,9 +109,8 @@ def write_files(snapshot: Snapshot, folder: Path) -> None:
 
 
 def _stored(dataset: xr.Dataset) -> xr.Dataset:
-    """Without what the draws imply, and with text in Zarr's own string type."""
-    kept = dataset.drop_vars([str(name) for name in dataset.data_vars if str(name).startswith(KERNEL_LAYERS)])
-    text = {name: v.astype(object) for name, v in kept.variables.items() if v.dtype.kind == "U"}
-    return kept.assign({n: v for n, v in text.items() if n in kept.data_vars}).assign_coords(
-        {n: v for n, v in text.items() if n in kept.coords}
+    """With text in Zarr's own string type."""
+    text = {name: v.astype(object) for name, v in dataset.variables.items() if v.dtype.kind == "U"}
+    return dataset.assign({n: v for n, v in text.items() if n in dataset.data_vars}).assign_coords(
+        {n: v for n, v in text.items() if n in dataset.coords}
     )

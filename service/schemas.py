@@ -71,6 +71,25 @@ class Regime(_Schema):
     data_through: Month | None = Field(description="Last month with a figure from either office.")
     current: MonthAnswer | None = Field(description="Last month with a figure, filtered.")
     nowcast: MonthAnswer | None = Field(description="The month of data_as_of; a nowcast when it has no figure yet.")
+    onset: Month | None = Field(
+        default=None, description="First month of the present run of smoothed probability >= 0.5; null when there is none."
+    )
+    evidence: dict[str, float] | None = Field(
+        default=None,
+        description="Log Bayes factor of each source over the last twelve months (Shapley value): exporter, importer (their figures), "
+        "other_families, other_destinations, total_trade, covariates. They add up to log_odds[1] - log_odds[0].",
+        examples=[{"exporter": 3.1, "importer": 1.2, "other_families": 0.8, "other_destinations": 0.1, "total_trade": -0.2}],
+    )
+    log_odds: list[float | None] | None = Field(
+        default=None,
+        description="Log odds of restricted in the last month with figures: had nothing been heard for twelve months, and as it is.",
+        examples=[[-4.2, 1.7]],
+    )
+    detectability: dict[str, float] | None = Field(
+        default=None,
+        description="Probability that a squeeze of this depth, begun three months with figures ago, would by now be given p >= 0.5.",
+        examples=[{"30%": 0.12, "60%": 0.71, "90%": 0.99}],
+    )
     sentence: str = Field(description="The answer in words.", examples=["CHN.JPN.rare_earths, 2024-12 (filtered): ..."])
 
 

@@ -1,7 +1,6 @@
 """What the command line prints: tables that fit a terminal, CSV and JSON that a program can read."""
 
 import csv
-import io
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +10,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from service.forecasts import as_csv, forecast_rows
 from service.settings import Settings
 from service.snapshots import REPORT, NoSnapshot, Published, SnapshotStore
 
@@ -20,11 +20,6 @@ if TYPE_CHECKING:
     from data.config import Watch
     from data.log import Receipt
     from model.checks import Check
-
-FORECAST_COLUMNS = (
-    "as_of", "exporter", "importer", "family", "period", "kind", "probability", "targeted", "product_wide", "disrupted",
-    "severity_mean", "shortfall_kg_mean", "shortfall_kg_p05", "shortfall_kg_p95", "snapshot",
-)  # fmt: skip
 
 
 def _table(*columns: tuple[str, str]) -> Table:
@@ -125,23 +120,9 @@ def print_regimes(published: Published, fmt: str, out: Console) -> None:
         rows = [{k: v for k, v in r.items() if k != "history"} for r in published.answers]
         sys.stdout.write(orjson.dumps(rows, option=orjson.OPT_INDENT_2).decode() + "\n")
     elif fmt == "csv":
-        sys.stdout.write(forecasts(published))
+        sys.stdout.write(as_csv(forecast_rows(published.answers, published.meta["as_of"], published.id)))
     else:
         raise ValueError(f"--format {fmt}: is not table, json or csv")
-
-
-def forecasts(published: Published) -> str:
-    """One probability a unit and month, the best the snapshot has: smoothed before the last month with figures,
-    filtered in it (where the two are the same), nowcast after it. Units that abstain have no rows."""
-    sink = io.StringIO()
-    writer = csv.DictWriter(sink, FORECAST_COLUMNS, extrasaction="ignore", lineterminator="\n")
-    writer.writeheader()
-    for r in published.answers:
-        for month in sorted(r["history"], key=lambda m: m["period"]):
-            past = month["period"] < r["data_through"]
-            if (month["kind"] == "smoothed") == past:
-                writer.writerow(r | month | month["causes"] | {"as_of": published.meta["as_of"], "snapshot": published.id})
-    return sink.getvalue()
 
 
 def explain(published: Published, unit: str, out: Console) -> None:
@@ -157,6 +138,13 @@ def explain(published: Published, unit: str, out: Console) -> None:
         table.add_row(m["period"], m["kind"], *t, f"{m['probability']:.2f}", *shares)
     if row["history"]:
         out.print(table)
+    if row.get("evidence"):
+        before, after = row["log_odds"]
+        told = ", ".join(f"{name.replace('_', ' ')} {value:+.1f}" for name, value in row["evidence"].items())
+        out.print(f"evidence (log Bayes factors, last 12 months): {before:.1f}, {told} = {after:.1f} log odds", highlight=False)
+    if row.get("detectability"):
+        odds = ", ".join(f"{depth}: {share:.0%}" for depth, share in row["detectability"].items())
+        out.print(f"would a squeeze begun three months ago have been seen by now? {odds}", highlight=False)
 
 
 def next_steps(published: Published, settings: Settings, talk: Console) -> None:
@@ -164,6 +152,28 @@ def next_steps(published: Published, settings: Settings, talk: Console) -> None:
     talk.print(
         f"\nreport: {published.path / REPORT}\nserve:  quietquota serve{store}   (or make serve), then GET /v1/regimes", highlight=False
     )
+
+
+SCORED = (
+    ("skill", "Brier skill"), ("log_skill", "log skill"), ("auroc", "AUROC"), ("ap", "average precision"), ("ece", "calibration error"),
+    ("brier", "Brier"), ("log", "log score"), ("base_rate", "base rate"), ("threshold", "alarm at p >="),
+    ("false_alarms", "false alarms / unit-year"), ("caught", "spells caught"), ("caught3", "caught in 3 months"),
+    ("delay", "delay, months"),
+)  # fmt: skip
+
+
+def scores(done: dict[str, dict[str, Any]], out: Console) -> None:
+    kinds = list(done)
+    table = _table(("", "left"), *((kind, "right") for kind in kinds))
+    table.add_row("rows", *(f"{done[k]['rows'][0]:,.0f}" for k in kinds))
+    for name, title in SCORED:
+        cells = [done[k].get(name) for k in kinds]
+        table.add_row(title, *("" if c is None else f"{c[0]:.3f} [{c[1]:.2f}, {c[2]:.2f}]" for c in cells))
+    out.print(table)
+    for kind in kinds:
+        bins = done[kind]["reliability"]
+        pairs = " ".join(f"{f:.2f}>{o:.2f}" for f, o in zip(bins["forecast"], bins["observed"], strict=True))
+        out.print(f"{kind}: forecast > share restricted, ten bins: {pairs}", highlight=False)
 
 
 def snapshots(store: SnapshotStore, out: Console) -> None:

@@ -46,7 +46,10 @@ def test_the_dockerfile_installs_by_the_tested_script_and_runs_as_nobody_special
     assert "USER quietquota" in next(s for s in final if " AS runtime\n" in s)
 
 
-@pytest.mark.parametrize("name", ["ingest", "observations", "refresh", "regimes", "explain", "serve", "report", "snapshots"])
+COMMANDS = "ingest observations refresh regimes explain serve report backtest score simulate snapshots"
+
+
+@pytest.mark.parametrize("name", COMMANDS.split())
 def test_every_command_is_in_the_readme(name):
     assert f"quietquota {name}" in (ROOT / "README.md").read_text()
 

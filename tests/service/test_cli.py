@@ -9,8 +9,8 @@ from support import csv, simulated_csv
 from typer.testing import CliRunner
 
 from service.cli import app
+from service.forecasts import FORECAST_COLUMNS
 from service.snapshots import SnapshotStore
-from service.tables import FORECAST_COLUMNS
 
 run = CliRunner().invoke
 
