@@ -26,6 +26,7 @@ INPUTS = (
     "rho",
     "spare",
     "relief",
+    "parting",
     "onset",
     "pace",
     "entry",
@@ -38,7 +39,7 @@ INPUTS = (
     "measure",
     "exempt",
 )
-_NDIM = (2, 2, 2, 2, 0, 1, 1, 2, 2, 1, 2, 3, 3, 1, 1, 1, 1, 1, 1)
+_NDIM = (2, 2, 2, 2, 0, 1, 1, 2, 2, 2, 1, 2, 3, 3, 1, 1, 1, 1, 1, 1)
 _CONSTANT = ("kind", "chain", "group", "initial", "shift", "measure", "exempt")
 DIFFERENTIABLE = tuple(name for name in INPUTS if name not in _CONSTANT)
 
@@ -94,10 +95,10 @@ class RegimeChain(Op):
 @register_funcify_default_op_cache_key(RegimeChain)  # type: ignore[untyped-decorator]
 def _numba_regime_chain(op: Op, node: Apply, **kwargs: Any) -> Any:
     @njit
-    def regime_chain(x, scale, kind, hurdle, slope, rho, spare, relief, onset, pace, entry, base, tilt, chain, group, initial, shift,
-                     measure, exempt):  # fmt: skip
-        return forward(x, scale, kind, hurdle, slope.item(), rho, spare, relief, onset, pace, entry, base, tilt, chain, group, initial,
-                       shift, measure, exempt)  # fmt: skip
+    def regime_chain(x, scale, kind, hurdle, slope, rho, spare, relief, parting, onset, pace, entry, base, tilt, chain, group,
+        initial, shift, measure, exempt):  # fmt: skip
+        return forward(x, scale, kind, hurdle, slope.item(), rho, spare, relief, parting, onset, pace, entry, base, tilt, chain, group,
+            initial, shift, measure, exempt)  # fmt: skip
 
     return regime_chain, _VERSION
 
@@ -105,10 +106,10 @@ def _numba_regime_chain(op: Op, node: Apply, **kwargs: Any) -> Any:
 @register_funcify_default_op_cache_key(RegimeAdjoint)  # type: ignore[untyped-decorator]
 def _numba_regime_adjoint(op: Op, node: Apply, **kwargs: Any) -> Any:
     @njit
-    def regime_adjoint(x, scale, kind, hurdle, slope, rho, spare, relief, onset, pace, entry, base, tilt, chain, group, initial, shift,
-                       measure, exempt, campaign, state, weight):  # fmt: skip
-        return adjoint(x, scale, kind, hurdle, slope.item(), rho, spare, relief, onset, pace, entry, base, tilt, chain, group, initial,
-                       shift, measure, exempt, campaign, state, weight)  # fmt: skip
+    def regime_adjoint(x, scale, kind, hurdle, slope, rho, spare, relief, parting, onset, pace, entry, base, tilt, chain, group,
+        initial, shift, measure, exempt, campaign, state, weight):  # fmt: skip
+        return adjoint(x, scale, kind, hurdle, slope.item(), rho, spare, relief, parting, onset, pace, entry, base, tilt, chain, group,
+            initial, shift, measure, exempt, campaign, state, weight)  # fmt: skip
 
     return regime_adjoint, _VERSION
 

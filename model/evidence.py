@@ -51,7 +51,7 @@ def told_by(draw: Draw, f: Frame, known: Iterable[str], since: int) -> Draw:
         x = x + np.where(late, parts["control"], 0.0)
     if "other_destinations" not in known:
         x = x + np.where(late, family["x"][f.family_of], 0.0)
-        unit["relief"] = np.where(late, 0.0, unit["relief"])
+        unit |= {name: np.where(late, 0.0, unit[name]) for name in ("relief", "parting")}
         family["kind"] = np.where(late, MISSING, family["kind"]).astype(np.int8)
     if "covariates" not in known:
         unit["onset"] = np.where(late, parts["onset_plain"], unit["onset"])

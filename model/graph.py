@@ -37,6 +37,8 @@ from model.spec import Assumptions
 from model.states import ENTRIES, ENTRY_OF_MOVE, states, transitions
 
 REFERENCE_LOG_KG = float(np.log(1000.0))
+PARTING_FROM = 0.8
+"""Common shortfall (log) beyond which importers go ways of their own; well below it they do not."""
 SHARPNESS = 0.05
 """Log kg within which the common shortfall bends from 0 to -g."""
 
@@ -218,11 +220,12 @@ def _frontloaded(a: Assumptions, f: Frame, excess: Any) -> Any:
 
 
 KERNEL = (
-    "x", "scale", "kind", "hurdle", "slope", "rho", "spare", "relief", "onset", "pace", "entry", "base", "tilt", "chain", "group",
+    "x", "scale", "kind", "hurdle", "slope", "rho", "spare", "relief", "parting", "onset", "pace", "entry", "base", "tilt", "chain",
+    "group",
     "initial", "shift", "measure", "exempt",
 )  # fmt: skip
 """The arguments of :func:`model.kernel.forward`, in order."""
-PARAMETERS = ("x", "scale", "hurdle", "slope", "rho", "spare", "relief", "onset", "pace", "entry", "base", "tilt")
+PARAMETERS = ("x", "scale", "hurdle", "slope", "rho", "spare", "relief", "parting", "onset", "pace", "entry", "base", "tilt")
 """Those that depend on parameters."""
 
 
@@ -290,6 +293,7 @@ def build(f: Frame, assumptions: Assumptions) -> Graph:
             "rho": pt.full((families,), pt.tanh(pm.Normal("residual_family", *a.residual_family))),
             "spare": pt.zeros(families),
             "relief": pt.zeros((families, T)),
+            "parting": pt.zeros((families, T)),
             "chain": pt.constant(np.arange(families)),
             "group": pt.constant(np.arange(families)),
         }  # fmt: skip
@@ -324,6 +328,7 @@ def build(f: Frame, assumptions: Assumptions) -> Graph:
             "rho": pt.full((len(f.unit),), pt.tanh(pm.Normal("residual", *a.residual))),
             "spare": _spared(a, f),
             "relief": common[f.family],
+            "parting": (pm.Beta("parting", *a.parting) * (1 - pt.exp(-((common / PARTING_FROM) ** 3))))[f.family],
             "chain": pt.constant(f.unit),
             "group": pt.constant(f.importer),
         }  # fmt: skip

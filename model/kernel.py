@@ -11,7 +11,8 @@ shift is its own plus ``relief``, which undoes what the unit's family suffers in
 .. math::
     P(z_t \mid z_{t-1}) &= \begin{cases}\text{onset}_{gt} & \text{calm to onset} \\ \text{pace}_0 & \text{onset to ongoing} \\
                             \text{pace}_1 & \text{ongoing to calm}\end{cases} \\
-    P(s_t = k \mid s_{t-1} = j, p) &= \text{base}_{pjk} + \text{entry}_{cp}\,\text{tilt}_{pjk} \\
+    P(s_t = k \mid s_{t-1} = j, p) &= \text{base}_{pjk} + \text{entry}_{cp}\,\text{tilt}_{pjk}
+        + \text{parting}_{ct}\,\text{tilt}_{0jk} \\
     P(\text{zero} \mid s_t = k) &= \sigma(\text{hurdle}_{nt} - \text{slope}\; m_k) \\
     x_{nt} - m_{s_t} &= \rho_n\,(x_{n,t-1} - m_{s_{t-1}}) + \text{scale}_{nt}\;\varepsilon_t, \quad \varepsilon_t \sim t_\nu
 
@@ -102,6 +103,15 @@ def _silence(hurdle, lift, exempt, relieved, silent):
     for k in range(K):
         silent[k] = 1.0 / (1.0 + calm * lift[k] * (relieved if exempt[k] > 0 else 1.0))
     silent[K] = 1.0 / (1.0 + calm)
+
+
+@_compiled
+def _leaps(tilt, before, now):
+    """leap[i] = what `parting` adds to the step of pair i: the tilt of a campaign that is calm."""
+    out = np.empty(now.size)
+    for i in range(now.size):
+        out[i] = tilt[0, before[i], now[i]]
+    return out
 
 
 @_compiled
@@ -255,7 +265,7 @@ def _steps(members, base, tilt, entry, before, now, out):
 
 
 @_compiled
-def _predict(t, members, state, start, step, f, before, first, joint, evidence):
+def _predict(t, members, state, start, step, parting, leap, f, before, first, joint, evidence):
     """joint[n, p, k] = p(s_t = k, y_t | move p) of each member; evidence[n, p] its sum over k.
 
     The six moves are written out: their sums stay in registers.
@@ -266,17 +276,17 @@ def _predict(t, members, state, start, step, f, before, first, joint, evidence):
         for k in range(first.size - 1):
             sum0 = sum1 = sum2 = sum3 = sum4 = sum5 = 0.0
             for i in range(first[k], first[k + 1]):
-                j, e = before[i], f[n, t, i]
+                j, e, more = before[i], f[n, t, i], parting[c, t] * leap[i]
                 if t > 0:
                     calm, onset, ongoing = state[c, t - 1, 0, j] * e, state[c, t - 1, 1, j] * e, state[c, t - 1, 2, j] * e
                 else:
                     calm = onset = ongoing = start[j] * e
-                sum0 += calm * step[n, i, 0]
-                sum1 += calm * step[n, i, 1]
-                sum2 += onset * step[n, i, 2]
-                sum3 += onset * step[n, i, 3]
-                sum4 += ongoing * step[n, i, 4]
-                sum5 += ongoing * step[n, i, 5]
+                sum0 += calm * (step[n, i, 0] + more)
+                sum1 += calm * (step[n, i, 1] + more)
+                sum2 += onset * (step[n, i, 2] + more)
+                sum3 += onset * (step[n, i, 3] + more)
+                sum4 += ongoing * (step[n, i, 4] + more)
+                sum5 += ongoing * (step[n, i, 5] + more)
             joint[n, 0, k], joint[n, 1, k], joint[n, 2, k] = sum0, sum1, sum2
             joint[n, 3, k], joint[n, 4, k], joint[n, 5, k] = sum3, sum4, sum5
             total0 += sum0
@@ -303,7 +313,8 @@ def _weigh(weight, evidence):
 
 @_compiled
 def forward(
-    x, scale, kind, hurdle, slope, rho, spare, relief, onset, pace, entry, base, tilt, chain, group, initial, shift, measure, exempt
+    x, scale, kind, hurdle, slope, rho, spare, relief, parting, onset, pace, entry, base, tilt, chain, group, initial, shift,
+    measure, exempt
 ):  # fmt: skip
     """(predictive[C, T], campaign[G, T, Z], state[C, T, Z, K]): p(z_t | y_1..t) and p(s_t | z_t, y_1..t)."""
     C, T, K, G = entry.shape[0], x.shape[1], shift.size, onset.shape[0]
@@ -311,6 +322,7 @@ def forward(
     order, first, most = _members(group, G)
     series, first_series, _ = _members(chain, C)
     before, now, first_pair = _pairs(base, tilt)
+    leap = _leaps(tilt, before, now)
     f, step = np.empty((most, T, now.size)), np.empty((most, now.size, _P))
     joint, evidence, weight = np.empty((most, _P, K)), np.empty((most, _P)), np.empty(_P)
     for g in range(G):
@@ -320,7 +332,7 @@ def forward(
             members, x, scale, kind, hurdle, slope, rho, spare, relief, shift, measure, exempt, series, first_series, before, now, f
         )  # fmt: skip
         for t in range(T):
-            _predict(t, members, state, initial, step, f, before, first_pair, joint, evidence)
+            _predict(t, members, state, initial, step, parting, leap, f, before, first_pair, joint, evidence)
             _moves(onset[g, t], pace, campaign[g, t - 1] if t > 0 else _START, weight)
             for n in range(members.size):
                 predictive[members[n], t] = np.log(_weigh(weight, evidence[n]))
@@ -339,18 +351,20 @@ def forward(
 
 @_compiled
 def adjoint(
-    x, scale, kind, hurdle, slope, rho, spare, relief, onset, pace, entry, base, tilt, chain, group, initial, shift, measure, exempt,
+    x, scale, kind, hurdle, slope, rho, spare, relief, parting, onset, pace, entry, base, tilt, chain, group, initial, shift,
+    measure, exempt,
     campaign, state, weight,
 ):  # fmt: skip
     """Gradients of sum(weight * predictive) by :data:`model.chain.DIFFERENTIABLE`, in that order."""
     C, T, K, G = entry.shape[0], x.shape[1], shift.size, onset.shape[0]
     g_x, g_scale, g_hurdle = np.zeros(x.shape), np.zeros(x.shape), np.zeros(x.shape)
-    g_rho, g_spare, g_relief = np.zeros(x.shape[0]), np.zeros(x.shape[0]), np.zeros((C, T))
+    g_rho, g_spare, g_relief, g_parting = np.zeros(x.shape[0]), np.zeros(x.shape[0]), np.zeros((C, T)), np.zeros((C, T))
     g_slope, g_onset, g_pace = 0.0, np.zeros((G, T)), np.zeros(2)
     g_entry, g_base, g_tilt = np.zeros(entry.shape), np.zeros(base.shape), np.zeros(tilt.shape)
     order, first, most = _members(group, G)
     series, first_series, _ = _members(chain, C)
     before, now, first_pair = _pairs(base, tilt)
+    leap = _leaps(tilt, before, now)
     pairs = now.size
     f, g_f, step = np.empty((most, T, pairs)), np.empty((most, T, pairs)), np.empty((most, pairs, _P))
     joint, evidence, partial = np.empty((most, _P, K)), np.empty((most, _P)), np.empty((most, _P))
@@ -368,7 +382,7 @@ def adjoint(
         later_campaign[:] = 0.0
         later_state[:] = 0.0
         for t in range(T - 1, -1, -1):
-            _predict(t, members, state, initial, step, f, before, first_pair, joint, evidence)
+            _predict(t, members, state, initial, step, parting, leap, f, before, first_pair, joint, evidence)
             earlier = campaign[g, t - 1] if t > 0 else _START
             _moves(onset[g, t], pace, earlier, moving)
             for n in range(N):
@@ -420,9 +434,13 @@ def adjoint(
                     else:
                         calm = opening = ongoing = initial[j] * e
                     g0, g1, g2, g3, g4, g5 = g_joint[0, k], g_joint[1, k], g_joint[2, k], g_joint[3, k], g_joint[4, k], g_joint[5, k]
-                    reach0 = g0 * step[n, i, 0] + g1 * step[n, i, 1]
-                    reach1 = g2 * step[n, i, 2] + g3 * step[n, i, 3]
-                    reach2 = g4 * step[n, i, 4] + g5 * step[n, i, 5]
+                    more = parting[c, t] * leap[i]
+                    reach0 = g0 * (step[n, i, 0] + more) + g1 * (step[n, i, 1] + more)
+                    reach1 = g2 * (step[n, i, 2] + more) + g3 * (step[n, i, 3] + more)
+                    reach2 = g4 * (step[n, i, 4] + more) + g5 * (step[n, i, 5] + more)
+                    by_leap = calm * (g0 + g1) + opening * (g2 + g3) + ongoing * (g4 + g5)
+                    g_parting[c, t] += leap[i] * by_leap
+                    g_tilt[0, j, k] += parting[c, t] * by_leap
                     g_step[n, i, 0] += calm * g0
                     g_step[n, i, 1] += calm * g1
                     g_step[n, i, 2] += opening * g2
@@ -451,12 +469,13 @@ def adjoint(
                     g_base[p, j, k] += g_step[n, i, p]
                     g_tilt[p, j, k] += entry[c, p] * g_step[n, i, p]
                     g_entry[c, p] += tilt[p, j, k] * g_step[n, i, p]
-    return g_x, g_scale, g_hurdle, np.array(g_slope), g_rho, g_spare, g_relief, g_onset, g_pace, g_entry, g_base, g_tilt
+    return g_x, g_scale, g_hurdle, np.array(g_slope), g_rho, g_spare, g_relief, g_parting, g_onset, g_pace, g_entry, g_base, g_tilt
 
 
 @_compiled
 def smooth(
-    x, scale, kind, hurdle, slope, rho, spare, relief, onset, pace, entry, base, tilt, chain, group, initial, shift, measure, exempt,
+    x, scale, kind, hurdle, slope, rho, spare, relief, parting, onset, pace, entry, base, tilt, chain, group, initial, shift,
+    measure, exempt,
     campaign, state,
 ):  # fmt: skip
     """(campaign[G, T, Z], state[C, T, Z, K]) given all of y, from the filter's; exact for a group of one chain."""
@@ -465,6 +484,7 @@ def smooth(
     order, first, most = _members(group, G)
     series, first_series, _ = _members(chain, C)
     before, now, first_pair = _pairs(base, tilt)
+    leap = _leaps(tilt, before, now)
     f, step = np.empty((most, T, now.size)), np.empty((most, now.size, _P))
     joint, evidence, weight = np.empty((most, _P, K)), np.empty((most, _P)), np.empty(_P)
     arrive = np.empty((most, _P, K))
@@ -478,7 +498,7 @@ def smooth(
             smoothed[c, T - 1] = state[c, T - 1]
         smoothed_campaign[g, T - 1] = campaign[g, T - 1]
         for t in range(T - 1, 0, -1):
-            _predict(t, members, state, initial, step, f, before, first_pair, joint, evidence)
+            _predict(t, members, state, initial, step, parting, leap, f, before, first_pair, joint, evidence)
             _moves(onset[g, t], pace, campaign[g, t - 1], weight)
             for n in range(members.size):
                 _weigh(weight, evidence[n])
@@ -514,7 +534,8 @@ def smooth(
                     share = weight[p] / max(earlier[z], _TINY)
                     for i in range(now.size):
                         j, k = before[i], now[i]
-                        back = arrive[n, p, k] * step[n, i, p] * f[n, t, i] / max(joint[n, p, k], _TINY)
+                        move = step[n, i, p] + parting[c, t] * leap[i]
+                        back = arrive[n, p, k] * move * f[n, t, i] / max(joint[n, p, k], _TINY)
                         smoothed[c, t - 1, z, j] += share * state[c, t - 1, z, j] * back
     return smoothed_campaign, smoothed
 
@@ -522,7 +543,8 @@ def smooth(
 @_compiled
 def evidence_on_grid(
     t, moved,
-    x, scale, kind, hurdle, slope, rho, spare, relief, onset, pace, entry, base, tilt, chain, group, initial, shift, measure, exempt,
+    x, scale, kind, hurdle, slope, rho, spare, relief, parting, onset, pace, entry, base, tilt, chain, group, initial, shift,
+    measure, exempt,
     campaign, state,
 ):  # fmt: skip
     """out[c, n] = log p(y_ct | months before t) were x of its series less by moved[n], each chain on its own; from the filter to t - 1.
@@ -533,6 +555,7 @@ def evidence_on_grid(
     out = np.empty((C, moved.size))
     series, first_series, _ = _members(chain, C)
     before, now, first_pair = _pairs(base, tilt)
+    leap = _leaps(tilt, before, now)
     pairs = now.size
     f, step = np.empty((1, t + 1, pairs)), np.empty((1, pairs, _P))
     joint, evidence, weight = np.empty((1, _P, K)), np.empty((1, _P)), np.empty(_P)
@@ -557,7 +580,7 @@ def evidence_on_grid(
                 for i in range(pairs):
                     q = spare[m] * measured[i]
                     f[0, t, i] *= (1.0 - q) * main[i] + q * spared
-            _predict(t, members, state, initial, step, f, before, first_pair, joint, evidence)
+            _predict(t, members, state, initial, step, parting, leap, f, before, first_pair, joint, evidence)
             _moves(onset[g, t], pace, campaign[g, t - 1] if t > 0 else _START, weight)
             out[c, n] = np.log(_weigh(weight, evidence[0]))
     return out

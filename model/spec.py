@@ -51,6 +51,8 @@ class Assumptions(_Record):
     # contracts differ. Stationary share a third, since at most half of a family's flow can differ from its common course.
     exempt_entry: tuple[float, float] = (2.0, 38.0)  # Beta
     exempt_exit: tuple[float, float] = (2.0, 18.0)  # Beta
+    # Under a measure on a product, severity is settled importer by importer; that one fares worse is no campaign against it.
+    parting: tuple[float, float] = (2.0, 10.0)  # Beta: monthly probability of a severity of one's own, once the shortfall is deep
     unevenness: float = 0.3  # sd (log) by which importers fare differently per unit of a common shortfall, half-normal
     surge_entry: tuple[float, float] = (2.0, 60.0)  # Beta
     surge_exit: tuple[float, float] = (6.0, 18.0)  # Beta; mean spell four months

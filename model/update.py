@@ -85,6 +85,6 @@ def _draw_factors(unit: Kernel, family: Kernel, family_of: np.ndarray, t: int, w
 def _on_grid(kernel: Kernel, t: int, moved: np.ndarray) -> np.ndarray:
     """(chain, grid) log p(y_t | y_<t) were x_t less by each of `moved`."""
     inputs = [kernel[n] for n in KERNEL]
-    past = {n: kernel[n][:, :t] for n in ("x", "scale", "kind", "hurdle", "onset")}
+    past = {n: kernel[n][:, :t] for n in ("x", "scale", "kind", "hurdle", "relief", "parting", "onset")}
     _, campaign, state = forward(*((kernel | {n: np.ascontiguousarray(v) for n, v in past.items()})[n] for n in KERNEL))
     return evidence_on_grid(t, moved, *inputs, campaign, state)

@@ -13,13 +13,14 @@ from model.chain import regime_chain
 from model.kernel import CAMPAIGN_START, MISSING, MOVES, NU, POSITIVE, ZERO, adjoint, evidence_on_grid, forward, smooth
 from model.layers import filtered_and_smoothed, over_states
 
-DIFFERENTIABLE = ["x", "scale", "hurdle", "slope", "rho", "spare", "relief", "onset", "pace", "entry", "base", "tilt"]
+DIFFERENTIABLE = ["x", "scale", "hurdle", "slope", "rho", "spare", "relief", "parting", "onset", "pace", "entry", "base", "tilt"]
 
 
 def a_problem(seed, chains=1, periods=3, states=3, groups=1, series=None):
     rng = np.random.default_rng(seed)
     n = series or chains + 1
-    base = rng.dirichlet(np.ones(states), (len(MOVES), states))
+    even = np.full((len(MOVES), states, states), 0.5 / states)
+    base, towards = (even + 0.5 * rng.dirichlet(np.ones(states), (len(MOVES), states)) for _ in range(2))
     return {
         "x": rng.normal(0, 1, (n, periods)),
         "scale": rng.uniform(0.2, 1, (n, periods)),
@@ -29,11 +30,12 @@ def a_problem(seed, chains=1, periods=3, states=3, groups=1, series=None):
         "rho": rng.uniform(-0.5, 0.8, n),
         "spare": rng.uniform(0, 0.7, n),
         "relief": rng.uniform(0, 1.5, (chains, periods)),
+        "parting": rng.uniform(0.0, 0.1, (chains, periods)),
         "onset": rng.uniform(0.01, 0.5, (groups, periods)),
         "pace": rng.uniform(0.1, 0.6, 2),
-        "entry": rng.uniform(0.01, 0.4, (chains, len(MOVES))),
+        "entry": rng.uniform(0.01, 0.3, (chains, len(MOVES))),
         "base": base,
-        "tilt": rng.dirichlet(np.ones(states), (len(MOVES), states)) - base,
+        "tilt": towards - base,
         "chain": np.arange(n) % chains,
         "group": np.arange(chains) % groups,
         "initial": rng.dirichlet(np.ones(states)),
@@ -48,7 +50,7 @@ def log_chain(p, c, path, campaign):
     total = np.log(p["initial"][path[0]])
     for t in range(len(path) - 1):
         move, j, k = MOVES.index((campaign[t], campaign[t + 1])), path[t], path[t + 1]
-        total += np.log(p["base"][move, j, k] + p["entry"][c, move] * p["tilt"][move, j, k])
+        total += np.log(p["base"][move, j, k] + p["entry"][c, move] * p["tilt"][move, j, k] + p["parting"][c, t] * p["tilt"][0, j, k])
         now = p["shift"][k] + p["exempt"][k] * p["relief"][c, t]
         before = p["shift"][j] + p["exempt"][j] * p["relief"][c, t - 1]
         for n in np.flatnonzero(p["chain"] == c):
@@ -96,7 +98,7 @@ def enumerated(p):
 
 
 def cut(p, periods):
-    return {n: v[:, :periods] if n in ("x", "scale", "kind", "hurdle", "relief", "onset") else v for n, v in p.items()}
+    return {n: v[:, :periods] if n in ("x", "scale", "kind", "hurdle", "relief", "parting", "onset") else v for n, v in p.items()}
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -167,7 +169,15 @@ def test_a_campaign_makes_the_families_of_one_importer_turn_together():
     """The same weak fall is likelier a restriction where a sister family fell at the same time."""
     p = a_problem(7, chains=2, periods=6, series=2)
     steady, falls = np.zeros(6), np.r_[np.zeros(3), np.full(3, -0.8)]
-    p["kind"][:], p["hurdle"][:], p["relief"][:], p["rho"][:], p["scale"][:], p["spare"][:] = POSITIVE, -800.0, 0.0, 0.0, 0.4, 0.0
+    p["kind"][:], p["hurdle"][:], p["relief"][:], p["parting"][:], p["rho"][:], p["scale"][:], p["spare"][:] = (
+        POSITIVE,
+        -800.0,
+        0.0,
+        0.0,
+        0.0,
+        0.4,
+        0.0,
+    )
     p["shift"], p["onset"][:], p["entry"] = np.array([0.0, 0.0, -1.0]), 0.02, np.tile([0.005, 0.5, 0.5, 0.05, 0.05, 0.0], (2, 1))
     p["base"][:] = [[1, 0, 0], [0, 1, 0], [0.1, 0, 0.9]]
     p["tilt"][:] = [[-1, 0, 1], [0, -1, 1], [0, 0, 0]]
