@@ -30,7 +30,7 @@ import numpy as np
 import pymc as pm
 import pytensor.tensor as pt
 
-from model.chain import regime_chain
+from model.chain import DIFFERENTIABLE, INPUTS, regime_chain
 from model.frame import Frame, contrasts
 from model.kernel import MISSING, NEVER_ZERO, NU, POSITIVE
 from model.spec import Assumptions
@@ -219,18 +219,8 @@ def _frontloaded(a: Assumptions, f: Frame, excess: Any) -> Any:
     return pt.dot(bought, decay.T)
 
 
-KERNEL = (
-    "x", "scale", "kind", "hurdle", "slope", "rho", "spare", "relief", "parting", "onset", "pace", "entry", "base", "tilt", "chain",
-    "group",
-    "initial", "shift", "measure", "exempt",
-)  # fmt: skip
-"""The arguments of :func:`model.kernel.forward`, in order."""
-PARAMETERS = ("x", "scale", "hurdle", "slope", "rho", "spare", "relief", "parting", "onset", "pace", "entry", "base", "tilt")
-"""Those that depend on parameters."""
-
-
 def _chains(kernel: dict[str, Any]) -> Any:
-    return regime_chain(*(kernel[n] for n in KERNEL))[0]
+    return regime_chain(*(kernel[n] for n in INPUTS))[0]
 
 
 def _with_density(name: str, cell: Any, kernel: dict[str, Any], logp: Any, **kwargs: Any) -> Any:
@@ -239,7 +229,7 @@ def _with_density(name: str, cell: Any, kernel: dict[str, Any], logp: Any, **kwa
     The kernel's parameters enter whole, with core dimensions of their own; CustomDist pads them to the batch dimensions, so
     they are given their own shape back.
     """
-    parameters = {n: kernel[n] for n in PARAMETERS if n in kernel}
+    parameters = {n: kernel[n] for n in DIFFERENTIABLE if n in kernel}
     ndim = {n: v.type.ndim for n, v in parameters.items()}
     core = ",".join(f"({','.join(f'{n}{d}' for d in range(max(ndim[n], 1)))})" for n in parameters)
 
@@ -256,7 +246,8 @@ def _with_density(name: str, cell: Any, kernel: dict[str, Any], logp: Any, **kwa
 
 @dataclass(frozen=True)
 class Graph:
-    """unit, family : the kernel's arguments for the two layers, by the names in :data:`KERNEL`, as functions of the free variables.
+    """unit, family : the kernel's arguments for the two layers, by the names
+    in :data:`model.chain.INPUTS`, as functions of the free variables.
 
     parts : ``family_baseline`` (family, period), ``onset_plain`` (importer, period), ``onset_plain_wide`` (family, period), and
     on (series, period): ``log_expected``, of the log flow, family factor included; ``log_plain``, the same before payback;

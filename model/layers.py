@@ -10,7 +10,8 @@ import numpy as np
 import pytensor
 import xarray as xr
 
-from model.graph import KERNEL, Graph
+from model.chain import INPUTS
+from model.graph import Graph
 from model.kernel import forward, smooth
 
 Kernel = dict[str, np.ndarray]
@@ -45,15 +46,15 @@ def evaluator(graph: Graph) -> Callable[[Mapping[str, np.ndarray]], Draw]:
     """{free variable: value} -> :class:`Draw`. Interpreted, not compiled: a graph is evaluated some hundred times."""
     free = graph.model.free_RVs
     parts = graph.parts
-    outputs = [layer[name] for layer in (graph.unit, graph.family) for name in KERNEL] + list(parts.values())
+    outputs = [layer[name] for layer in (graph.unit, graph.family) for name in INPUTS] + list(parts.values())
     function = pytensor.function(free, outputs, mode="FAST_COMPILE", on_unused_input="ignore")
 
     def evaluate(values: Mapping[str, np.ndarray]) -> Draw:
         arrays = [np.ascontiguousarray(v) for v in function(*(values[v.name] for v in free))]
-        unit, family = (dict(zip(KERNEL, arrays[i : i + len(KERNEL)], strict=True)) for i in (0, len(KERNEL)))
+        unit, family = (dict(zip(INPUTS, arrays[i : i + len(INPUTS)], strict=True)) for i in (0, len(INPUTS)))
         for layer in (unit, family):
             layer["slope"] = layer["slope"].item()
-        return Draw(unit, family, dict(zip(parts, arrays[2 * len(KERNEL) :], strict=True)))
+        return Draw(unit, family, dict(zip(parts, arrays[2 * len(INPUTS) :], strict=True)))
 
     return evaluate
 
@@ -71,12 +72,12 @@ def over_states(campaign: np.ndarray, state: np.ndarray, group: np.ndarray) -> n
 
 def filtered(kernel: Kernel) -> np.ndarray:
     """(chain, period, state) p(s_t | y_1..t). In a month with nothing seen, that is the nowcast."""
-    _, campaign, state = forward(*(kernel[n] for n in KERNEL))
+    _, campaign, state = forward(*(kernel[n] for n in INPUTS))
     return over_states(campaign, state, kernel["group"])
 
 
 def filtered_and_smoothed(kernel: Kernel) -> tuple[np.ndarray, np.ndarray]:
-    inputs = [kernel[n] for n in KERNEL]
+    inputs = [kernel[n] for n in INPUTS]
     _, campaign, state = forward(*inputs)
     group = kernel["group"]
     smoothed_campaign, smoothed = smooth(*inputs, campaign, state)

@@ -12,8 +12,9 @@ reweighted: Doucet, Godsill & Andrieu 2000, Statistics and Computing 10, 197-208
 import numpy as np
 
 from data.panel import Panel
+from model.chain import INPUTS
 from model.frame import frame
-from model.graph import KERNEL, Graph, build
+from model.graph import Graph, build
 from model.kernel import MISSING, POSITIVE, evidence_on_grid, forward
 from model.layers import Kernel, evaluator
 from model.spec import Assumptions
@@ -84,7 +85,7 @@ def _draw_factors(unit: Kernel, family: Kernel, family_of: np.ndarray, t: int, w
 
 def _on_grid(kernel: Kernel, t: int, moved: np.ndarray) -> np.ndarray:
     """(chain, grid) log p(y_t | y_<t) were x_t less by each of `moved`."""
-    inputs = [kernel[n] for n in KERNEL]
+    inputs = [kernel[n] for n in INPUTS]
     past = {n: kernel[n][:, :t] for n in ("x", "scale", "kind", "hurdle", "relief", "parting", "onset")}
-    _, campaign, state = forward(*((kernel | {n: np.ascontiguousarray(v) for n, v in past.items()})[n] for n in KERNEL))
+    _, campaign, state = forward(*((kernel | {n: np.ascontiguousarray(v) for n, v in past.items()})[n] for n in INPUTS))
     return evidence_on_grid(t, moved, *inputs, campaign, state)

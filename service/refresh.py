@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import Progress, TaskID, TimeElapsedColumn
 from zarr.codecs import ZstdCodec
 
 from data.config import Watch
@@ -25,6 +25,7 @@ from model.probabilities import regime_table
 from model.snapshot import Snapshot, assemble
 from model.spec import Assumptions, Computation
 from model.states import states
+from service.progress import COLUMNS
 from service.report import render
 from service.snapshots import POSTERIOR, REPORT, SnapshotStore
 
@@ -65,8 +66,7 @@ def refresh(
     Raises LogError (nothing known, past the horizon), StoreBusy.
     """
     seconds: dict[str, float] = {}
-    columns = SpinnerColumn(), TextColumn("{task.description:<34}"), BarColumn(24), TimeElapsedColumn()
-    with Progress(*columns, console=console) as progress:
+    with Progress(*COLUMNS, TimeElapsedColumn(), console=console) as progress:
         with _step(progress, "reading the log", seconds):
             panel = read_panel(log, watch, as_of)
         with _step(progress, "compiling and sampling", seconds) as task:

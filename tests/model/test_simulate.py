@@ -53,11 +53,11 @@ def test_at_the_truth_the_likelihood_is_finite_and_beats_a_wrong_level(worlds):
     wrong = w.values | {"log_noise": w.values["log_noise"] + 1.5}
 
     def log_likelihood(values):
+        from model.chain import INPUTS
         from model.kernel import forward
-        from model.layers import KERNEL
 
         drawn = evaluate(values)
-        return forward(*(drawn.unit[n] for n in KERNEL))[0].sum()
+        return forward(*(drawn.unit[n] for n in INPUTS))[0].sum()
 
     assert np.isfinite(log_likelihood(w.values))
     assert log_likelihood(w.values) > log_likelihood(wrong)
