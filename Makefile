@@ -22,10 +22,14 @@ serve: .venv/.installed  ## serve what was published, on http://127.0.0.1:8000
 test: .venv/.installed  ## lint, types, import contracts, fast tests, then slow ones; offline
 	@scripts/test
 
+validate: .venv/.installed  ## calibration on simulated worlds, parts, real figures -> docs/validation.md (under an hour; resumes)
+	@PYTHONPATH=. OMP_NUM_THREADS=1 $(BIN)/python tests/statistical/validate.py
+	@$(BIN)/pytest -m statistical tests/statistical
+
 locks: .venv/.installed  ## resolve the lock files anew (needs the network)
 	@scripts/lock
 
 clean:  ## remove the environment and its caches; published snapshots in var/ stay
 	rm -rf .venv .tools .cache
 
-.PHONY: help demo serve test locks clean
+.PHONY: help demo serve test validate locks clean

@@ -18,29 +18,13 @@ _VERSION = int(hashlib.sha256(Path(kernel.__file__).read_bytes()).hexdigest()[:1
 """Goes into PyTensor's compile cache key, which does not look into the kernels: an upgrade must not run yesterday's."""
 
 INPUTS = (
-    "x",
-    "scale",
-    "kind",
-    "hurdle",
-    "slope",
-    "rho",
-    "spare",
-    "relief",
-    "parting",
-    "onset",
-    "pace",
-    "entry",
-    "base",
-    "tilt",
-    "chain",
-    "group",
-    "initial",
-    "shift",
-    "measure",
-    "exempt",
-)
-_NDIM = (2, 2, 2, 2, 0, 1, 1, 2, 2, 2, 1, 2, 3, 3, 1, 1, 1, 1, 1, 1)
-_CONSTANT = ("kind", "chain", "group", "initial", "shift", "measure", "exempt")
+    "x", "scale", "kind", "hurdle", "slope", "rho", "spare", "relief", "parting", "hold", "onset", "pace", "entry", "exit", "move",
+    "chain", "group", "initial", "shift", "role", "own_course", "before", "now", "begun",
+)  # fmt: skip
+_NDIM = (2, 2, 2, 2, 0, 1, 1, 2, 2, 2, 2, 1, 2, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1)
+_CONSTANT = ("kind", "chain", "group", "initial", "shift", "role", "own_course", "before", "now", "begun")
+MONTHLY = ("x", "scale", "kind", "hurdle", "relief", "parting", "hold", "onset")
+"""The inputs whose last axis is the month."""
 DIFFERENTIABLE = tuple(name for name in INPUTS if name not in _CONSTANT)
 
 
@@ -95,10 +79,10 @@ class RegimeChain(Op):
 @register_funcify_default_op_cache_key(RegimeChain)  # type: ignore[untyped-decorator]
 def _numba_regime_chain(op: Op, node: Apply, **kwargs: Any) -> Any:
     @njit
-    def regime_chain(x, scale, kind, hurdle, slope, rho, spare, relief, parting, onset, pace, entry, base, tilt, chain, group,
-        initial, shift, measure, exempt):  # fmt: skip
-        return forward(x, scale, kind, hurdle, slope.item(), rho, spare, relief, parting, onset, pace, entry, base, tilt, chain, group,
-            initial, shift, measure, exempt)  # fmt: skip
+    def regime_chain(x, scale, kind, hurdle, slope, rho, spare, relief, parting, hold, onset, pace, entry, exit, move, chain, group,
+        initial, shift, role, own_course, before, now, begun):  # fmt: skip
+        return forward(x, scale, kind, hurdle, slope.item(), rho, spare, relief, parting, hold, onset, pace, entry, exit, move, chain,
+            group, initial, shift, role, own_course, before, now, begun)  # fmt: skip
 
     return regime_chain, _VERSION
 
@@ -106,10 +90,10 @@ def _numba_regime_chain(op: Op, node: Apply, **kwargs: Any) -> Any:
 @register_funcify_default_op_cache_key(RegimeAdjoint)  # type: ignore[untyped-decorator]
 def _numba_regime_adjoint(op: Op, node: Apply, **kwargs: Any) -> Any:
     @njit
-    def regime_adjoint(x, scale, kind, hurdle, slope, rho, spare, relief, parting, onset, pace, entry, base, tilt, chain, group,
-        initial, shift, measure, exempt, campaign, state, weight):  # fmt: skip
-        return adjoint(x, scale, kind, hurdle, slope.item(), rho, spare, relief, parting, onset, pace, entry, base, tilt, chain, group,
-            initial, shift, measure, exempt, campaign, state, weight)  # fmt: skip
+    def regime_adjoint(x, scale, kind, hurdle, slope, rho, spare, relief, parting, hold, onset, pace, entry, exit, move, chain, group,
+        initial, shift, role, own_course, before, now, begun, campaign, state, weight):  # fmt: skip
+        return adjoint(x, scale, kind, hurdle, slope.item(), rho, spare, relief, parting, hold, onset, pace, entry, exit, move, chain,
+            group, initial, shift, role, own_course, before, now, begun, campaign, state, weight)  # fmt: skip
 
     return regime_adjoint, _VERSION
 

@@ -12,6 +12,8 @@ import arviz_stats as azs
 import numpy as np
 import xarray as xr
 
+from model.modes import NATS, Rival
+
 Outcome = Literal["PASS", "REVIEW", "FAIL"]
 _ORDER: tuple[Outcome, ...] = ("PASS", "REVIEW", "FAIL")
 
@@ -52,8 +54,8 @@ def _extreme(dataset: xr.Dataset, worst: str) -> tuple[float, str]:
     return max(found) if worst == "argmax" else min(found)
 
 
-def run_checks(posterior: xr.DataTree, free: list[str]) -> list[Check]:
-    """Checks of the sampler on the free parameters `free`."""
+def run_checks(posterior: xr.DataTree, free: list[str], rivals: list[Rival]) -> list[Check]:
+    """Checks of the sampler on the free parameters `free`, and what the mode screen found."""
     draws = posterior["posterior"].to_dataset()[free]
     chains = draws.sizes["chain"]
     stats = posterior["sample_stats"].to_dataset()
@@ -72,7 +74,16 @@ def run_checks(posterior: xr.DataTree, free: list[str]) -> list[Check]:
         ("divergences", divergent, 0.0, 0.005 * total, "", f"divergent transitions of {total}"),
         ("bfmi_min", float(bfmi), 0.3, 0.2, "", "energy is explored (smallest over chains)"),
     ]
-    return [Check(n, v, t, r, _judge(v, t, r), w, m) for n, v, t, r, w, m in table]
+    return [Check(n, v, t, r, _judge(v, t, r), w, m) for n, v, t, r, w, m in table] + [_mode_check(rivals)]
+
+
+def _mode_check(rivals: list[Rival]) -> Check:
+    near = [r for r in rivals if r.threatens]
+    worst = "; ".join(f"from {r.start}: {r.nats:.0f} nats below, other answers in {r.changed:.0%} of unit-months" for r in near)
+    return Check(
+        "rival_modes", float(len(near)), 0.0, 0.0, "FAIL" if near else "PASS", worst,
+        f"of {len(rivals)} dispersed chains, those in another mode within {NATS:g} nats",
+    )  # fmt: skip
 
 
 def outcome(checks: list[Check]) -> Outcome:

@@ -1,4 +1,4 @@
-"""Panel -> posterior draws: anchored start, NUTS (nutpie), everything seeded.
+"""Frame -> posterior draws: anchored start, NUTS (nutpie), everything seeded.
 
 PyTensor's default ``numba__fastmath`` gives one seed different draws with a cold and a warm cache; it is switched
 off here, before PyTensor is used (docs/decisions/0004).
@@ -7,15 +7,16 @@ off here, before PyTensor is used (docs/decisions/0004).
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
+from typing import Any
 
 import numpy as np
 import nutpie
 import pytensor
 import xarray as xr
 
-from data.panel import Panel
-from model.frame import frame
-from model.graph import Graph, anchored_start, build
+from model.frame import Frame
+from model.graph import Equations, Graph, anchored_course, graph_of
 from model.spec import Assumptions, Computation
 
 pytensor.config.numba__fastmath = False
@@ -29,21 +30,70 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Fit:
-    """posterior : DataTree of nutpie (posterior, sample_stats), free variables only."""
+    """posterior : DataTree of nutpie (posterior, sample_stats), free variables only. free : their names.
+
+    end : (dimension,), where the first chain ended, on the unconstrained scale.
+    """
 
     posterior: xr.DataTree
     graph: Graph
     free: list[str]
+    end: np.ndarray
 
 
-def fit(panel: Panel, assumptions: Assumptions, computation: Computation, progress: Progress | None = None) -> Fit:
-    """Sample the posterior. `progress` is told (steps done, steps in all) over all chains, warm-up included."""
-    f = frame(panel, assumptions)
-    graph = build(f, assumptions)
-    compiled = nutpie.compile_pymc_model(graph.model, initial_points=anchored_start(f), jitter_rvs=set())
-    anchor = compiled.initial_point_func
-    noise = np.random.default_rng(computation.seed).normal(0, NUDGE, compiled.n_dim)
-    compiled = dataclasses.replace(compiled, initial_point_func=lambda seed: anchor(0) + noise)
+@cache
+def _compiled(equations: Equations) -> Any:
+    """Compiled once in a process: another frame of the same structure is other data."""
+    return nutpie.compile_pymc_model(equations.model, jitter_rvs=set())
+
+
+def anchor(graph: Graph) -> np.ndarray:
+    """(dimension,) where sampling starts, on the unconstrained scale: the prior's middle, with the families' courses on the data."""
+    set_data(graph)
+    start = graph.model.initial_point()
+    start["family_course"] = anchored_course(graph.frame)
+    return np.concatenate([np.ravel(start[v.name]) for v in graph.model.value_vars])
+
+
+def set_data(graph: Graph) -> None:
+    """Fill the data containers of the graph's equations with its frame's data."""
+    data = graph.frame.data()
+    for variable in graph.model.data_vars:
+        variable.set_value(data[variable.name])
+
+
+def continued(last: Fit, f: Frame) -> np.ndarray | None:
+    """(dimension,) where to start on `f`, of the same structure with months added: where `last` ended, and the families' courses
+    of new months moved as their destinations did. None where the structure is another one."""
+    old = last.graph.frame
+    if f.structure != old.structure:
+        return None
+    start, at = last.end.copy(), 0
+    for name, value in last.graph.model.initial_point().items():
+        if name == "family_course":
+            course = start[at : at + value.size].reshape(value.shape)
+        at += value.size
+    moved = np.diff(anchored_course(f), axis=1, prepend=0.0)
+    known = np.pad(old.family_seen, [(0, 0), (0, f.capacity - old.periods)])[:, : f.periods]
+    for g, t in np.argwhere(f.family_seen & ~known):
+        course[g, t] = course[g, max(t - 1, 0)] + moved[g, t]
+    return start
+
+
+def fit(
+    f: Frame, assumptions: Assumptions, computation: Computation, progress: Progress | None = None, start: np.ndarray | None = None
+) -> Fit:
+    """Sample the posterior. `progress` is told (steps done, steps in all) over all chains, warm-up included.
+
+    start : (dimension,), on the unconstrained scale; by default the :func:`anchor`.
+    """
+    graph = graph_of(f, assumptions)
+    point = anchor(graph) if start is None else start
+    point = point + np.random.default_rng(computation.seed).normal(0, NUDGE, point.size)
+    compiled = _compiled(graph.equations)
+    used = {v.name for v in compiled.shared_var_keys}
+    compiled = compiled.with_data(**{name: value for name, value in f.data().items() if name in used})
+    compiled = dataclasses.replace(compiled, initial_point_func=lambda seed: point)
 
     def tell(chains: list[nutpie.ChainProgress]) -> None:
         if progress is not None:
@@ -60,5 +110,9 @@ def fit(panel: Panel, assumptions: Assumptions, computation: Computation, progre
         save_warmup=False,
         progress_bar=False,
         progress_callback=tell,
+        store_unconstrained=True,
     )
-    return Fit(posterior, graph, [v.name for v in graph.model.free_RVs])
+    stats = posterior["sample_stats"].to_dataset()
+    posterior["sample_stats"] = xr.DataTree(stats.drop_vars("unconstrained_draw"))
+    end = stats["unconstrained_draw"].isel(chain=0, draw=-1).values
+    return Fit(posterior, graph, [v.name for v in graph.model.free_RVs], end)

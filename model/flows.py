@@ -39,15 +39,24 @@ class Flows:
         cells = (v[rows] for v in (self.log_kg, self.kind, self.summed, self.preliminary))
         return Flows(self.unit[rows], [self.hs[r] for r in rows], *cells)
 
+    @property
+    def carried_over(self) -> Shaped[np.ndarray, "series period"]:
+        """Where the importer books what was shipped the month before, and nothing was shipped: the exporter's figure is zero, and
+        the importer's no more than the exporter's of the month before."""
+        exporter, importer = self.log_kg[:, 0], self.log_kg[:, 1]
+        before = np.full(exporter.shape, -np.inf)
+        before[:, 1:] = np.where(self.positive[:, 0, :-1], exporter[:, :-1], -np.inf)
+        return (self.kind[:, 0] == ZERO) & self.positive[:, 1] & (importer <= before)
+
     def combined_kind(self) -> Int8[np.ndarray, "series period"]:
-        """Positive where either office saw something, zero where one saw nothing and none saw something."""
-        return combined(self.kind)
+        """Positive where either office saw something shipped, zero where one saw nothing and none saw something."""
+        return np.where(self.carried_over, ZERO, combined(self.kind)).astype(np.int8)
 
     def primary(self) -> Float[np.ndarray, "series period"]:
-        """The exporter's log flow where positive, else the importer's; 0 where neither is."""
+        """The exporter's log flow where positive, else the importer's; 0 where nothing was shipped."""
         exporter, importer = self.log_kg[:, 0], self.log_kg[:, 1]
         filled = np.where(self.positive[:, 0], exporter, importer)
-        return np.where(self.positive.any(1), filled, 0.0)
+        return np.where(self.combined_kind() == POSITIVE, filled, 0.0)
 
 
 def combined(kind: Int8[np.ndarray, "row view period"]) -> Int8[np.ndarray, "row period"]:

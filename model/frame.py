@@ -9,25 +9,29 @@ from scipy.optimize import least_squares
 
 from data.panel import Panel
 from model.flows import Flows, combined, flows
-from model.kernel import MISSING, POSITIVE
+from model.kernel import MISSING, POSITIVE, ZERO
 from model.spec import Assumptions
 from model.states import EXITS
 
 KNOT_MONTHS = 12
 CONTROL_KNOT_MONTHS = 36
+CAPACITY_MONTHS = 24
+"""A graph is built for a multiple of so many months, so that one more month needs no new graph."""
 
 
 @dataclass(frozen=True)
 class Frame:
     """The panel as arrays, for the series that have a positive month and the units they are of.
 
-    flows : of those series. fitted : index of the units into the panel's. unit : unit per series; family_of : family per
-    series; importer, family : index per unit into ``coords``. kind, primary : (series, period). unit_kind : (unit, period).
+    capacity : months that the graph has room for. flows : of those series. fitted : index of the units into the panel's.
+    unit : unit per series; family_of : family per series; importer, family : index per unit into ``coords``.
+    kind, primary : (series, period). unit_kind : (unit, period).
     drivers : (driver, unit, period) and wide_drivers : (driver, family, period), the covariates and their rises, standardised.
     family_seen : (family, period), whether any series of the family has a positive flow in the month.
     control : (unit, period). several : (series,), whether the unit has other series.
     """
 
+    capacity: int
     flows: Flows
     fitted: np.ndarray
     unit: np.ndarray
@@ -42,7 +46,6 @@ class Frame:
     preliminary: np.ndarray
     lunar: np.ndarray
     month: np.ndarray
-    knots: np.ndarray
     coords: dict[str, Any]
 
     @property
@@ -52,6 +55,63 @@ class Frame:
     @property
     def several(self) -> np.ndarray:
         return np.bincount(self.unit)[self.unit] > 1
+
+    @property
+    def periods(self) -> int:
+        return self.kind.shape[1]
+
+    @property
+    def knots(self) -> np.ndarray:
+        """(period to the capacity, knot) linear interpolation of the baselines between their knots."""
+        return knot_basis(self.capacity, upto=self.capacity + KNOT_MONTHS)
+
+    @property
+    def structure(self) -> tuple:
+        """What a graph is built for, beside the assumptions; frames alike in it differ in data only."""
+        names = ("unit", "series", "code", "importer", "family", "window", "driver")
+        seen = self.flows.positive.any((0, 2))
+        return (
+            self.capacity, self.coords["period"][0], *(tuple(self.coords[n]) for n in names), *seen,
+            self.flows.positive.all(1).any(), self.preliminary.any(), np.any(self.control), self.flows.summed.any(),
+        )  # fmt: skip
+
+    def data(self) -> dict[str, np.ndarray]:
+        """What of it enters the graph as data, by name; whatever has months is filled up to the capacity with nothing seen.
+
+        ``months`` : (1,), months up to the last in which anything is seen. ``led`` : (driver, lead, importer, period), the drivers
+        as they were so many months before, and ``led_wide``, the same on families.
+        """
+        seen = self.flows.positive
+        of_importer = np.eye(len(self.coords["importer"]))[self.importer]
+        importer_drivers = np.einsum("dut,ui->dit", self.drivers, of_importer / of_importer.sum(0))
+        summed = np.where(seen[:, 0], self.flows.summed[:, 0], self.flows.summed[:, 1])
+        monthly = {
+            "exporter_log_kg": self.flows.log_kg[:, 0],
+            "importer_log_kg": self.flows.log_kg[:, 1],
+            "sees_exporter": seen[:, 0].astype(float),
+            "sees_importer": seen[:, 1].astype(float),
+            "exporter_zero": (self.flows.kind[:, 0] == ZERO).astype(float),
+            "preliminary_exporter": self.preliminary[:, 0].astype(float),
+            "preliminary_importer": self.preliminary[:, 1].astype(float),
+            "primary": self.primary,
+            "summed": summed.astype(float),
+            "control": self.control,
+            "calendar_month": np.eye(12)[self.month].T,
+            "lunar_window": self.lunar,
+            "led": self._led(importer_drivers),
+            "led_wide": self._led(self.wide_drivers),
+            "observed": np.log(np.maximum(np.nan_to_num(self.observed_kg), 1.0)),
+            "kind": self.kind.astype(np.int32),
+            "family_kind": self.family_kind.astype(np.int32),
+        }
+        room = self.capacity - self.periods
+        filled = {name: np.pad(v, [(0, 0)] * (v.ndim - 1) + [(0, room)]) for name, v in monthly.items()}
+        last = np.flatnonzero((self.kind != MISSING).any(0))
+        return filled | {"usual": self.usual, "months": np.array([last[-1] + 1], np.int32)}
+
+    def _led(self, drivers: np.ndarray) -> np.ndarray:
+        T = self.periods
+        return np.stack([np.concatenate([np.zeros_like(drivers[..., :n]), drivers[..., : T - n]], -1) for n in self.coords["lead"]], axis=1)
 
     @property
     def usual(self) -> np.ndarray:
@@ -165,8 +225,11 @@ def _rows_like(every: Flows, like: Frame) -> np.ndarray:
     return np.array([known.index((int(u), hs)) for u, hs in zip(like.flows.unit, like.flows.hs, strict=True)])
 
 
-def frame(panel: Panel, assumptions: Assumptions, like: "Frame | None" = None) -> Frame:
-    """`like` : an earlier panel's frame whose series and knots are kept, so that its draws can be used on this panel."""
+def frame(panel: Panel, assumptions: Assumptions, like: "Frame | None" = None, capacity: int | None = None) -> Frame:
+    """`like` : an earlier panel's frame whose series and capacity are kept, so that its draws can be used on this panel.
+
+    `capacity` : months to make room for; by default those of the panel, rounded up.
+    """
     every = flows(panel)
     rows = np.flatnonzero(every.positive.any((1, 2))) if like is None else _rows_like(every, like)
     seen = every.take(rows)
@@ -176,7 +239,9 @@ def frame(panel: Panel, assumptions: Assumptions, like: "Frame | None" = None) -
     kind = seen.combined_kind()
     periods = panel.sizes["period"]
     month = panel["period"].dt.month.values - 1
-    basis = knot_basis(periods, upto=None if like is None else KNOT_MONTHS * like.knots.shape[1])
+    room = capacity or (like.capacity if like is not None else 0)
+    if room < periods:
+        room = CAPACITY_MONTHS * -(-periods // CAPACITY_MONTHS)
     family_seen = np.zeros((len(families), periods), bool)
     np.logical_or.at(family_seen, family[unit], kind == POSITIVE)
     member = np.eye(len(families))[family]
@@ -194,11 +259,12 @@ def frame(panel: Panel, assumptions: Assumptions, like: "Frame | None" = None) -
         "window": [str(v) for v in panel["window"].values],
         "driver": [*names, *(f"{n} rise" for n in names)],
         "lead": np.arange(assumptions.covariate_leads + 1),
-        "knot": np.arange(basis.shape[1]),
+        "knot": np.arange(len(knot_basis(room, upto=room + KNOT_MONTHS).T)),
         "contrast": np.arange(contrasts(family[unit]).shape[1]),
         "exit": list(EXITS),
     }
     return Frame(
+        capacity=room,
         flows=seen,
         fitted=fitted,
         unit=unit,
@@ -213,6 +279,5 @@ def frame(panel: Panel, assumptions: Assumptions, like: "Frame | None" = None) -
         preliminary=seen.preliminary & fresh,
         lunar=panel["lunar"].values,
         month=month,
-        knots=basis,
         coords=coords,
     )

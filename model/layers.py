@@ -7,10 +7,9 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
-import pytensor
 import xarray as xr
 
-from model.chain import INPUTS
+from model.chain import INPUTS, MONTHLY
 from model.graph import Graph
 from model.kernel import forward, smooth
 
@@ -42,19 +41,23 @@ def draws_of(posterior: xr.Dataset, wanted: int | None = None) -> dict[str, np.n
     return {str(name): v.transpose("sample", ...).values[chosen] for name, v in stacked.data_vars.items()}
 
 
-def evaluator(graph: Graph) -> Callable[[Mapping[str, np.ndarray]], Draw]:
-    """{free variable: value} -> :class:`Draw`. Interpreted, not compiled: a graph is evaluated some hundred times."""
-    free = graph.model.free_RVs
-    parts = graph.parts
-    outputs = [layer[name] for layer in (graph.unit, graph.family) for name in INPUTS] + list(parts.values())
-    function = pytensor.function(free, outputs, mode="FAST_COMPILE", on_unused_input="ignore")
+Evaluate = Callable[[Mapping[str, np.ndarray]], Draw]
+
+
+def evaluator(graph: Graph) -> Evaluate:
+    """{free variable: value} -> :class:`Draw`, over the months of the graph's frame."""
+    f, parts, data = graph.frame, list(graph.equations.parts), graph.frame.data()
+    given = [data[v.name] for v in graph.model.data_vars]
 
     def evaluate(values: Mapping[str, np.ndarray]) -> Draw:
-        arrays = [np.ascontiguousarray(v) for v in function(*(values[v.name] for v in free))]
+        arrays = [np.ascontiguousarray(v) for v in graph.equations.function(*(values[v.name] for v in graph.model.free_RVs), *given)]
         unit, family = (dict(zip(INPUTS, arrays[i : i + len(INPUTS)], strict=True)) for i in (0, len(INPUTS)))
         for layer in (unit, family):
             layer["slope"] = layer["slope"].item()
-        return Draw(unit, family, dict(zip(parts, arrays[2 * len(INPUTS) :], strict=True)))
+            for name in MONTHLY:
+                layer[name] = np.ascontiguousarray(layer[name][:, : f.periods])
+        monthly = (v[:, : f.periods] for v in arrays[2 * len(INPUTS) :])
+        return Draw(unit, family, dict(zip(parts, monthly, strict=True)))
 
     return evaluate
 

@@ -21,7 +21,7 @@ from model.flows import combined, flows
 from model.frame import Frame
 from model.graph import Graph
 from model.kernel import MISSING, POSITIVE
-from model.layers import evaluated, filtered_and_smoothed
+from model.layers import evaluated, filtered, filtered_and_smoothed
 from model.spec import Assumptions, Computation
 from model.states import States, states
 
@@ -33,12 +33,12 @@ STALE_MONTHS = 12
 def cause_of(space: States) -> np.ndarray:
     """(state of the unit, state of the family, cause) 1 where the pair of states is the cause."""
     K = space.shift.size
-    restricted, disrupted = space.restricted > 0, space.disrupted > 0
+    restricted, disrupted, parted = space.restricted > 0, space.disrupted > 0, space.parted > 0
     own = np.repeat(restricted[:, None], K, axis=1)
     # That one importer fares worse than others under a measure on all of them is no second measure.
     wide = restricted[None, :] & ~(space.exempt > 0)[:, None]
     targeted = own & ~wide
-    shortfall = (disrupted[:, None] | disrupted[None, :] & ~(space.exempt > 0)[:, None]) & ~targeted & ~wide
+    shortfall = (disrupted[:, None] | parted[:, None] | disrupted[None, :] & ~(space.exempt > 0)[:, None]) & ~targeted & ~wide
     return np.stack([~targeted & ~wide & ~shortfall, shortfall, targeted, wide], axis=-1).astype(float)
 
 
@@ -50,17 +50,19 @@ def causes(unit: Float[np.ndarray, "*b state"], family: Float[np.ndarray, "*b st
 
 def _withheld(unit: np.ndarray, family: np.ndarray, space: States) -> np.ndarray:
     """Expected share withheld by restrictions: the unit's own severity where it has one, else that of the measure on its family."""
-    K = space.shift.size
-    severity = np.where(space.restricted > 0, 1 - np.exp(space.shift), 0.0)
-    of_family = cause_of(space)[..., 3] * severity[None, :]
-    share = np.where(space.restricted[:, None] > 0, np.repeat(severity[:, None], K, axis=1), of_family)
+    own = (space.restricted > 0) | (space.parted > 0)
+    severity = np.where(own, 1 - np.exp(space.shift), 0.0)
+    share = cause_of(space)[..., 2:].sum(-1) * np.where(own[:, None], severity[:, None], severity[None, :])
     return np.einsum("...j,...k,jk->...", unit, family, share, optimize=True)
 
 
 def regime_table(
-    draws: dict[str, np.ndarray], graph: Graph, panel: Panel, assumptions: Assumptions, computation: Computation
+    draws: dict[str, np.ndarray], graph: Graph, panel: Panel, assumptions: Assumptions, computation: Computation, smooth: bool = True
 ) -> xr.Dataset:
     """All answers of one fit, on (unit, period). `draws` : {free variable: (sample, ...)}, of :func:`model.layers.draws_of`.
+
+    smooth : without it, filtered probabilities stand in the place of smoothed ones, which from the last month with figures on they
+    are.
 
     Variables: ``<filtered|smoothed>`` (unit, period, cause), ``<..>_interval`` (unit, period, quantile) of
     p(restricted) across draws, ``<..>_draws`` (draw, unit, period) float32, ``severity_<..>`` expected share withheld given
@@ -73,8 +75,9 @@ def regime_table(
     out = {which: np.empty((S, U, T, len(CAUSES)), np.float32) for which in ("filtered", "smoothed")}
     severity = {which: np.zeros((2, U, T)) for which in out}
     counterfactual = np.empty((S, U, T), np.float32)
+    probabilities = filtered_and_smoothed if smooth else lambda kernel: (filtered(kernel),) * 2
     for s, draw in enumerate(evaluated(graph, draws)):
-        layers = zip(out, filtered_and_smoothed(draw.unit), filtered_and_smoothed(draw.family), strict=True)
+        layers = zip(out, probabilities(draw.unit), probabilities(draw.family), strict=True)
         for which, own, wide in layers:
             shared = wide[f.family]
             out[which][s] = causes(own, shared, space)

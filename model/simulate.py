@@ -16,9 +16,9 @@ from scipy.special import expit
 
 from data.calendar import LUNAR_WINDOWS, lunar_exposure
 from model.flows import Flows
-from model.frame import Frame, contrasts, knot_basis, rise, standardised
+from model.frame import KNOT_MONTHS, Frame, contrasts, knot_basis, rise, standardised
 from model.graph import REFERENCE_LOG_KG, build
-from model.kernel import CAMPAIGN_START, MOVES, NU, POSITIVE, ZERO
+from model.kernel import CAMPAIGN_START, INNOCENT, MOVES, NU, POSITIVE, ZERO
 from model.layers import Draw, evaluator
 from model.spec import Assumptions
 from model.states import EXITS, states
@@ -69,10 +69,10 @@ def simulate(design: Design, assumptions: Assumptions, seed: int) -> World:
     family_state, g = _family_factors(families, assumptions, rng)
     values["family_course"] = values["family_course"] + g
     units = evaluate(values)
-    unit_state = _paths(units.unit, rng)
-    frame = _figures(template, units, values, unit_state, assumptions, rng)
+    pairs = paths(units.unit, rng)
+    frame = _figures(template, units, values, pairs, assumptions, rng)
     preliminary = rng.normal(0, 1, frame.flows.log_kg.shape) * float(values.get("preliminary", assumptions.preliminary))
-    return World(frame, values, unit_state, family_state, tension, total, frame.flows.log_kg + preliminary)
+    return World(frame, values, units.unit["now"][pairs], family_state, tension, total, frame.flows.log_kg + preliminary)
 
 
 def _template(design: Design, a: Assumptions, rng: np.random.Generator) -> tuple[Frame, np.ndarray, np.ndarray]:
@@ -89,7 +89,6 @@ def _template(design: Design, a: Assumptions, rng: np.random.Generator) -> tuple
     demand = np.stack([_ar1(T, 0.8, 0.03, rng) for _ in design.importers])
     total = rng.normal(21, 0.5, (len(design.importers), 1)) + demand + rng.normal(0, 0.05, demand.shape)
     member = np.eye(len(names))[family]
-    basis = knot_basis(T)
     shape = (len(series), 2, T)
     usual = rng.normal(11.5, 1.0, len(series))
     log_kg = np.broadcast_to(usual[:, None, None], shape).copy()
@@ -104,13 +103,14 @@ def _template(design: Design, a: Assumptions, rng: np.random.Generator) -> tuple
         "window": list(LUNAR_WINDOWS),
         "driver": ["diplomatic_tension", "diplomatic_tension rise"],
         "lead": np.arange(a.covariate_leads + 1),
-        "knot": np.arange(basis.shape[1]),
+        "knot": np.arange(len(knot_basis(T, upto=T + KNOT_MONTHS).T)),
         "contrast": np.arange(contrasts(family[unit]).shape[1]),
         "exit": list(EXITS),
     }
     coords["series"] = [f"{coords['unit'][u]}:{hs}" for u, hs in series]
     coords["code"] = list(dict.fromkeys(f"{names[family[u]]}:{hs}" for u, hs in series))
     frame = Frame(
+        capacity=T,
         flows=flows,
         fitted=np.arange(len(units)),
         unit=unit,
@@ -125,7 +125,6 @@ def _template(design: Design, a: Assumptions, rng: np.random.Generator) -> tuple
         preliminary=np.zeros(shape, bool),
         lunar=lunar_exposure(periods),
         month=np.array([p.month - 1 for p in periods]),
-        knots=basis,
         coords=coords,
     )
     return frame, tension, total
@@ -153,23 +152,29 @@ def _choose(weights: np.ndarray, rng: np.random.Generator) -> int:
     return int(rng.choice(len(weights), p=weights / weights.sum()))
 
 
-def _paths(kernel: dict[str, np.ndarray], rng: np.random.Generator) -> np.ndarray:
-    """(chain, period) states, each group's chains moving with its campaign."""
+def _chances(kernel: dict[str, np.ndarray], c: Any, t: int, move: int, state: Any) -> np.ndarray:
+    """(pair,) probability that chain c, in `state` the month before, takes the pair in month t."""
+    e, q, u, h = kernel["entry"][c, move], kernel["parting"][c, t], kernel["exit"][move], kernel["hold"][c, t]
+    odds = np.array([[(1 - q) * (1 - e), (1 - q) * e, q], [u, 1 - u, 0], [1 - h, 1 - h, h]])
+    role = kernel["role"]
+    return np.where(kernel["before"] == state, kernel["move"] * odds[role[kernel["before"]], role[kernel["now"]]], 0.0)
+
+
+def paths(kernel: dict[str, np.ndarray], rng: np.random.Generator) -> np.ndarray:
+    """(chain, period) pairs of states, each group's chains moving with its campaign."""
     chains, T = len(kernel["group"]), kernel["onset"].shape[1]
     path = np.empty((chains, T), int)
     for g in range(len(kernel["onset"])):
         members = np.flatnonzero(kernel["group"] == g)
         z = _choose(np.array(CAMPAIGN_START), rng)
-        now = [_choose(kernel["initial"], rng) for _ in members]
+        state = [_choose(kernel["initial"], rng) for _ in members]
         for t in range(T):
             leave = (kernel["onset"][g, t], *kernel["pace"])[z]
             moved = rng.uniform() < leave
             to = (z + 1) % 3 if moved else z
-            move = MOVES.index((z, to))
             for n, c in enumerate(members):
-                row = kernel["base"][move, now[n]] + kernel["entry"][c, move] * kernel["tilt"][move, now[n]]
-                now[n] = _choose(np.clip(row, 0, None), rng)
-                path[c, t] = now[n]
+                path[c, t] = _choose(_chances(kernel, c, t, MOVES.index((z, to)), state[n]), rng)
+                state[n] = int(kernel["now"][path[c, t]])
             z = to
     return path
 
@@ -177,7 +182,7 @@ def _paths(kernel: dict[str, np.ndarray], rng: np.random.Generator) -> np.ndarra
 def _family_factors(draw: Draw, a: Assumptions, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """(states, g), each (family, period)."""
     kernel, shift = draw.family, states(a).shift
-    path = _paths(kernel, rng)
+    path = kernel["now"][paths(kernel, rng)]
     g = np.empty(path.shape)
     for f, row in enumerate(path):
         residual = None
@@ -194,37 +199,52 @@ def _step(residual: float | None, rho: float, scale: float, rng: np.random.Gener
     return float(rho * residual + scale * rng.standard_t(NU))
 
 
-def _figures(f: Frame, draw: Draw, values: dict[str, np.ndarray], path: np.ndarray, a: Assumptions, rng: np.random.Generator) -> Frame:
-    """The template with figures in it: the flow as both offices' readings agree on it, then each office's own."""
+def readings(
+    f: Frame, draw: Draw, values: dict[str, np.ndarray], path: np.ndarray, a: Assumptions, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """(kind, log kg), each (series, period): flows as both offices' figures agree on them, given the pairs of states in `path`."""
     kernel, space = draw.unit, states(a)
-    (N, T), measure = f.kind.shape, space.measure
-    hurdle, slope, frontload = (float(values[name]) for name in ("hurdle", "hurdle_slope", "frontload"))
+    (N, T), own = f.kind.shape, space.role != INNOCENT
+    slope, frontload = (float(values[name]) for name in ("hurdle_slope", "frontload"))
+    hurdle = float(values["hurdle"]) + float(values["hurdle_spread"]) * values["hurdle_series"]
     kind, reading = np.full((N, T), POSITIVE, np.int8), np.zeros((N, T))
     for n in range(N):
         stock, x = 0.0, None
-        state = path[f.unit[n]]
-        shift_of = space.shift + np.outer(kernel["relief"][f.unit[n]], space.own_course)
-        for t in range(T):
-            now, before = state[t], state[max(t - 1, 0)]
-            spared = rng.uniform() < kernel["spare"][n] * max(measure[before], measure[now])
-            here, there = (0.0, 0.0) if spared else (shift_of[t][now], shift_of[t - 1][before])
+        relieved = np.outer(kernel["relief"][f.unit[n]], space.own_course)
+        for t, pair in enumerate(path[f.unit[n]]):
+            before, now = space.before[pair], space.now[pair]
+            here, there = np.log1p(-space.begun[pair] * (1 - np.exp(space.shift[now]))) + relieved[t, now], space.shift[before]
+            if t:
+                there += relieved[t - 1, before]
+            if rng.uniform() < kernel["spare"][n] * max(own[before], own[now]):
+                here = there = 0.0
+                silent = 0.0
+            else:
+                silent = space.shift[now] + relieved[t, now]
             mu = draw.parts["log_plain"][n, t] - frontload * stock
             stock *= a.frontload_keep
-            if rng.uniform() < expit(hurdle - slope * (mu - REFERENCE_LOG_KG) - slope * here):
+            if rng.uniform() < expit(hurdle[n] - slope * (mu - REFERENCE_LOG_KG) - slope * silent):
                 kind[n, t], x = ZERO, None
                 continue
             x = here + _step(None if x is None else x - there, kernel["rho"][n], kernel["scale"][n, t], rng)
             reading[n, t] = mu + x
             excess = np.expm1(np.clip(reading[n, t] - draw.parts["log_plain"][n, t], -5, 2))
             stock += np.clip(excess - a.frontload_from, 0, 5)
+    return kind, reading
+
+
+def _figures(f: Frame, draw: Draw, values: dict[str, np.ndarray], path: np.ndarray, a: Assumptions, rng: np.random.Generator) -> Frame:
+    """The template with figures in it: the flow as both offices' readings agree on it, then each office's own."""
+    kind, reading = readings(f, draw, values, path, a, rng)
+    N, T = kind.shape
     var_exporter, var_importer = (float(values[f"reporting_{side}"]) ** 2 for side in ("exporter", "importer"))
     difference = np.sqrt(var_exporter + var_importer) * rng.standard_t(NU, (N, T))
     share = values["transit"][f.importer][f.unit]
     exporter = reading - var_exporter / (var_exporter + var_importer) * difference
     importer = exporter + values["bias"][:, None] + difference
     for t in range(1, T):
-        carried = (kind[:, t - 1] == POSITIVE) * np.clip(exporter[:, t - 1] - exporter[:, t], -20, 20)
-        importer[:, t] += np.log((1 - share) + share * np.exp(carried))
+        carried = np.where(kind[:, t - 1] == POSITIVE, np.exp(np.clip(exporter[:, t - 1] - exporter[:, t], -20, 20)), 0.0)
+        importer[:, t] += np.log((1 - share) + share * carried)
     seen = kind[:, None, :] == POSITIVE
     flows = dataclasses.replace(
         f.flows, log_kg=np.where(seen, np.stack([exporter, importer], axis=1), 0.0), kind=np.repeat(kind[:, None, :], 2, axis=1)

@@ -138,15 +138,18 @@ def answers(regimes: xr.Dataset, titles: dict[str, str], history: bool = True) -
             "data_through": str(np.datetime_as_string(of_unit["period"].values[last], unit="M")) if last >= 0 else None,
             "current": None,
             "nowcast": None,
+            "ahead": [],
             "evidence": None,
             "log_odds": None,
             "detectability": None,
             "onset": None,
+            "age_months": None,
             "history": [],
         }
         if not abstention:
             row["current"] = months.row(unit, last, "filtered")
             row["nowcast"] = months.row(unit, horizon, "filtered")
+            row["ahead"] = [months.row(unit, t, "filtered") for t in range(horizon + 1, of_unit.sizes["period"])]
             row["history"] = [
                 months.row(unit, t, which) for which in ("filtered", "smoothed") for t in range(0 if history else last, horizon + 1)
             ]
@@ -158,7 +161,8 @@ def answers(regimes: xr.Dataset, titles: dict[str, str], history: bool = True) -
 
 def _reasons(of_unit: xr.Dataset) -> dict[str, Any]:
     """What stands behind a unit's current probability, where it was worked out."""
-    found: dict[str, Any] = {"onset": _onset(of_unit)}
+    onset = _onset(of_unit)
+    found: dict[str, Any] = {} if onset is None else dict(zip(("onset", "age_months"), onset, strict=True))
     if "evidence" in of_unit:
         found["evidence"] = {str(s): _number(v, 3) for s, v in zip(of_unit["source"].values, of_unit["evidence"].values, strict=True)}
         found["log_odds"] = [_number(of_unit[f"log_odds_{when}"], 3) for when in ("before", "after")]
@@ -168,14 +172,14 @@ def _reasons(of_unit: xr.Dataset) -> dict[str, Any]:
     return found
 
 
-def _onset(of_unit: xr.Dataset) -> str | None:
-    """First month of the run of smoothed p(restricted) >= 0.5 that reaches the last month with figures."""
+def _onset(of_unit: xr.Dataset) -> tuple[str, int] | None:
+    """First month of the run of smoothed p(restricted) >= 0.5 that reaches the last month with figures, and its months so far."""
     last = int(of_unit["last_observed"])
     on = of_unit["smoothed"].sel(cause=["targeted", "product_wide"]).sum("cause").values[: last + 1] >= 0.5
     if not on[-1]:
         return None
     first = 0 if on.all() else last + 1 - int(np.argmin(on[::-1]))
-    return str(np.datetime_as_string(of_unit["period"].values[first], unit="M"))
+    return str(np.datetime_as_string(of_unit["period"].values[first], unit="M")), last + 1 - first
 
 
 def sentence(row: dict[str, Any]) -> str:

@@ -26,7 +26,8 @@ class Assumptions(_Record):
     # sank a little" are two modes of one fit.
     surge: tuple[float, ...] = (1.6, 2.8)
     disrupted: tuple[float, ...] = (0.45, 0.75)
-    restricted: tuple[float, ...] = (0.36, 0.62, 0.84, 0.97)
+    restricted: tuple[float, ...] = (0.33, 0.55, 0.75, 0.90, 0.98)
+    parted: tuple[float, ...] = (0.55, 0.90, 0.98)
     severity_move: float = Field(default=0.10, description="monthly probability that a restriction changes to a neighbouring severity")
 
     # Base rate: Ferguson (2025) counts 53 deniable Chinese measures in 2000-2023. Over some twenty targets that
@@ -36,7 +37,7 @@ class Assumptions(_Record):
     # Norway, Australia, Lithuania, Japan 2010: several goods of one target, not all, within weeks of each other.
     entry_join: tuple[float, float] = (-0.4, 0.5)  # log odds a month that a family is hit while a campaign opens
     entry_late: tuple[float, float] = (-4.0, 0.5)  # the same, later in a campaign
-    entry_lone: tuple[float, float] = (-6.0, 0.5)  # a measure on one good, outside any campaign
+    entry_lone: tuple[float, float] = (-5.5, 0.7)  # a measure on one good, outside any campaign
     spare: tuple[float, float] = (0.5, 1.5)  # Beta: share of measures on a family that leave a given code of it out
     entry_spread: float = 0.5  # sd of the importers' and families' deviations, half-normal
     product_wide: tuple[float, float] = (-5.1, 0.5)  # log odds a month that a measure on all importers begins; 0.006
@@ -51,8 +52,12 @@ class Assumptions(_Record):
     # contracts differ. Stationary share a third, since at most half of a family's flow can differ from its common course.
     exempt_entry: tuple[float, float] = (2.0, 38.0)  # Beta
     exempt_exit: tuple[float, float] = (2.0, 18.0)  # Beta
-    # Under a measure on a product, severity is settled importer by importer; that one fares worse is no campaign against it.
-    parting: tuple[float, float] = (2.0, 10.0)  # Beta: monthly probability of a severity of one's own, once the shortfall is deep
+    # Under a measure on a product, severity is settled importer by importer, and so is what a mine's accident leaves to each;
+    # that one fares worse than the rest is no campaign against it.
+    parting: tuple[float, float] = (3.0, 12.0)  # Beta: monthly probability of a severity of one's own, once the shortfall is deep
+    parting_from: float = Field(default=0.6, description="common shortfall (log) beyond which importers go ways of their own")
+    hold: float = Field(default=0.95, description="monthly probability of keeping one's own severity while the shortfall is deep")
+    stays_down: float = Field(default=0.1, description="share of those that have a severity of their own which are restricted after it")
     unevenness: float = 0.3  # sd (log) by which importers fare differently per unit of a common shortfall, half-normal
     surge_entry: tuple[float, float] = (2.0, 60.0)  # Beta
     surge_exit: tuple[float, float] = (6.0, 18.0)  # Beta; mean spell four months
@@ -60,6 +65,8 @@ class Assumptions(_Record):
     # A strike, an accident or an outage is made good in weeks: Beta(20, 14) a month, mean spell 1.7 months.
     disruption_entry: tuple[float, float] = (2.0, 60.0)  # Beta, targeted layer
     disruption_entry_wide: tuple[float, float] = (2.0, 50.0)  # Beta, product-wide layer
+    # A whole product's exports seldom hang on one mine or plant: most of what befalls them by accident takes less than half.
+    disruption_depth_wide: tuple[float, ...] = (0.8, 0.2)  # shares of such accidents that begin at each severity of `disrupted`
     disruption_exit: tuple[float, float] = (20.0, 14.0)  # Beta, targeted layer
     # What befalls a product everywhere (a mine, a province, a pandemic) takes a season: mean spell four months.
     disruption_exit_wide: tuple[float, float] = (6.0, 18.0)  # Beta, product-wide layer
@@ -68,7 +75,11 @@ class Assumptions(_Record):
 
     # Spreads are log-normal, (log median, log sd): units, months and years do differ, and a spread that may be zero
     # is a funnel in which the sampler diverges.
-    drift: tuple[float, float] = (-2.1, 0.5)  # sd of a year's change of the slow baseline (log); 0.12
+    drift_family: tuple[float, float] = (-2.0, 0.5)  # sd of a year's change of a family's slow baseline (log); 0.14
+    # Of rare earths to eight partners, 2018-2024, yearly levels change by 0.45 of the monthly noise, with excess kurtosis 5; of
+    # gallium and germanium by 0.8.
+    drift: tuple[float, float] = (-0.7, 0.5)  # scale of a year's change of a series' baseline, in units of its noise; 0.5
+    drift_tail: float = Field(default=4.0, description="degrees of freedom of those changes")
     season: tuple[float, float] = (-2.7, 0.5)  # sd of month effects (log); 0.07
     lunar: tuple[tuple[float, float], ...] = ((0.0, 0.2), (-0.3, 0.3), (-0.1, 0.2))  # pre, during, post; log
     control_effect: tuple[float, float] = (0.8, 0.3)  # elasticity to the pair's total trade
@@ -87,6 +98,7 @@ class Assumptions(_Record):
     residual: tuple[float, float] = (0.2, 0.3)  # atanh of the AR(1) coefficient, units
     residual_family: tuple[float, float] = (0.5, 0.3)  # atanh of the AR(1) coefficient, family factor
     hurdle: tuple[float, float] = (-2.0, 1.5)  # log odds of a zero month for an open flow of 1 t
+    hurdle_spread: tuple[float, float] = (-0.4, 0.4)  # sd (log) of the series' own log odds of a zero; 0.7: some buy by the year
     hurdle_slope: tuple[float, float] = (0.0, 0.5)  # log of its slope in log kg
 
     enough_months: int = 24  # observed months below which the answer abstains
@@ -95,12 +107,13 @@ class Assumptions(_Record):
     def multiple(self) -> tuple[float, ...]:
         """Flow in each state as a multiple of the open flow; in the exempt state, which is open, of what the flow is without
         the family's common shortfall."""
-        return (1.0, 1.0, *self.surge, *(1 - s for s in self.disrupted), *(1 - s for s in self.restricted))
+        return (1.0, 1.0, *self.surge, *(1 - s for s in (*self.disrupted, *self.restricted, *self.parted)))
 
     @property
     def regime(self) -> tuple[str, ...]:
-        """The regime each state belongs to; a surge is open."""
-        return ("open",) * (2 + len(self.surge)) + ("disrupted",) * len(self.disrupted) + ("restricted",) * len(self.restricted)
+        """The regime each state belongs to; a surge is open. What has ``parted`` is what its family is."""
+        cuts = [(name, len(getattr(self, name))) for name in ("disrupted", "restricted", "parted")]
+        return tuple(regime for regime, count in [("open", 2 + len(self.surge)), *cuts] for _ in range(count))
 
     @property
     def states(self) -> tuple[str, ...]:

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pytensor.tensor as pt
 
+from model.kernel import INNOCENT, MEASURE, MOVES, PARTED
 from model.spec import Assumptions
 
 EXITS = ("calm", "campaign", "end")
@@ -15,24 +15,36 @@ EXIT_OF_MOVE = ("calm", "campaign", "campaign", "campaign", "campaign", "end")
 ENTRIES = ("lone", "join", "late")
 ENTRY_OF_MOVE = ("lone", "join", "join", "late", "late", "lone")
 """How a unit becomes restricted: by a measure of its own, as one of those a campaign opens with, or later in a campaign."""
+assert len(EXIT_OF_MOVE) == len(ENTRY_OF_MOVE) == len(MOVES)
+BEGUN = (0.5, 1.0)
+"""A measure begins on some day of a month: the shares of its first month for which it is in force, all alike likely."""
 
 
 @dataclass(frozen=True)
 class States:
-    """The state space as arrays: shift (log multiple), for each group of states where its members lie,
-    evenly; measure, 1 for states in which a measure may spare a code; own_course, 1 for those whose flow does not follow the
-    family's common shortfall."""
+    """The state space as arrays: shift (log multiple) and role (:mod:`model.kernel`); for each group of states where its members
+    lie, evenly; own_course, 1 for states whose flow does not follow the family's common shortfall.
+
+    before, now, begun, chance : (pair,) the pairs of states, sorted as the kernel wants them; ``chance`` is the share of the
+    pair's probability that falls to this entry of the list.
+    """
 
     shift: np.ndarray
+    role: np.ndarray
     initial: np.ndarray
     open: np.ndarray
     exempt: np.ndarray
     surge: np.ndarray
     disrupted: np.ndarray
     restricted: np.ndarray
+    parted: np.ndarray
     steps: np.ndarray
-    measure: np.ndarray
+    after_parting: np.ndarray
     own_course: np.ndarray
+    before: np.ndarray
+    now: np.ndarray
+    begun: np.ndarray
+    chance: np.ndarray
 
 
 def states(a: Assumptions) -> States:
@@ -44,46 +56,75 @@ def states(a: Assumptions) -> States:
         "surge": shift > 0,
         "disrupted": regime == "disrupted",
         "restricted": regime == "restricted",
+        "parted": regime == "parted",
     }
     even = {name: where / max(where.sum(), 1) for name, where in members.items()}
+    role = np.select([members["restricted"], members["parted"]], [MEASURE, PARTED], INNOCENT).astype(np.int64)
     initial = 0.88 * even["open"] + 0.04 * (even["surge"] + even["disrupted"] + even["restricted"])
-    steps = np.zeros((K, K))
-    grid = np.flatnonzero(members["restricted"])
-    for r in grid:
-        neighbours = [n for n in (r - 1, r + 1) if n in grid]
-        steps[r, neighbours] = a.severity_move / len(neighbours)
-        steps[r, r] = 1 - steps[r].sum()
+    steps = _neighbours(members["restricted"], a.severity_move) + _neighbours(members["parted"], a.severity_move)
+    # What has parted and stays down when the family recovers is a restriction of about the same severity.
+    nearest = np.zeros((K, K))
+    restricted = np.flatnonzero(members["restricted"])
+    for j in np.flatnonzero(members["parted"]):
+        nearest[j, restricted[np.abs(shift[restricted] - shift[j]).argmin()]] = 1.0
     # Where licences set the flow, the family's common shortfall does not lower it further.
-    own_course = members["exempt"] | members["restricted"]
-    return States(shift, initial, steps=steps, measure=members["restricted"].astype(float), own_course=own_course.astype(float), **even)
+    own_course = members["exempt"] | members["restricted"] | members["parted"]
+    return States(
+        shift, role, initial, steps=steps, after_parting=nearest, own_course=own_course.astype(float), **even,
+        **_pairs(role, members, steps, nearest),
+    )  # fmt: skip
 
 
-def transitions(a: Assumptions, rates: dict[str, Any]) -> tuple[Any, Any]:
-    """(base, tilt), each (move, state, state): p(k | j) = base + entry * tilt; rows of base sum to 1 and of tilt to 0.
+def _neighbours(where: np.ndarray, moves: float) -> np.ndarray:
+    """Steps along a grid of severities: `moves` to the states beside, else none."""
+    steps = np.zeros((where.size, where.size))
+    grid = np.flatnonzero(where)
+    for r in grid:
+        beside = [n for n in (r - 1, r + 1) if n in grid]
+        steps[r, beside] = moves / max(len(beside), 1)
+        steps[r, r] = 1 - steps[r].sum()
+    return steps
 
-    rates : monthly probabilities ``exempt_entry``, ``exempt_exit``, ``surge_entry``, ``surge_exit``, ``disruption_entry``,
-    ``disruption_exit``, and ``restriction_exit`` for each of :data:`EXITS`. The moves of a campaign differ in how easily a
-    restriction ends.
+
+def _pairs(role: np.ndarray, members: dict[str, np.ndarray], steps: np.ndarray, nearest: np.ndarray) -> dict[str, np.ndarray]:
+    """The pairs between which a move may lead, by the state now and then by the role before."""
+    innocent = role == INNOCENT
+    leads = np.outer(innocent, ~innocent) | np.outer(~innocent, members["open"]) | (steps > 0) | (nearest > 0)
+    leads |= np.outer(members["open"], innocent) | np.outer(members["exempt"] | members["surge"] | members["disrupted"], members["open"])
+    leads |= np.outer(members["surge"], members["disrupted"]) | np.diag(innocent)
+    at_rest = members["open"] | members["exempt"]
+    found = []
+    for k in range(role.size):
+        for j in np.flatnonzero(leads[:, k])[np.argsort(role[leads[:, k]], kind="stable")]:
+            shares = BEGUN if at_rest[j] and role[k] == MEASURE else (1.0,)
+            found += [(j, k, share, 1 / len(shares)) for share in shares]
+    before, now, begun, chance = map(np.array, zip(*found, strict=True))
+    return {"before": before, "now": now, "begun": begun, "chance": chance}
+
+
+def transitions(a: Assumptions, rates: dict[str, Any], depth: tuple[float, ...] | None = None) -> Any:
+    """(pair,) ``move`` of the kernel: the probability of the state now, given the one before and the role of the one now.
+
+    rates : monthly probabilities ``exempt_entry``, ``exempt_exit``, ``surge_entry``, ``surge_exit``, ``disruption_entry`` and
+    ``disruption_exit``. depth : shares of disruptions that begin at each severity, by default even.
     """
     s = states(a)
+    innocent = s.role == INNOCENT
     is_exempt = np.diag((s.exempt > 0).astype(float))
     is_surge, is_disrupted = np.diag((s.surge > 0).astype(float)), np.diag((s.disrupted > 0).astype(float))
-    after_surge = (1 - a.payback) * s.open + a.payback * s.disrupted
-    stay = (
-        np.outer(s.open, s.open) + is_exempt + is_surge + is_disrupted + s.steps
+    disrupted = s.disrupted.copy()
+    if depth is not None:
+        disrupted[disrupted > 0] = depth
+    after_surge = (1 - a.payback) * s.open + a.payback * disrupted
+    from_innocent = (
+        np.outer(s.open, s.open) + is_exempt + is_surge + is_disrupted
         + rates["exempt_entry"] * np.outer(s.open, s.exempt - s.open)
         + rates["exempt_exit"] * (np.outer(s.exempt > 0, s.open) - is_exempt)
         + (1 - rates["exempt_entry"]) * rates["surge_entry"] * np.outer(s.open, s.surge - s.open)
-        + (1 - rates["exempt_entry"]) * (1 - rates["surge_entry"]) * rates["disruption_entry"] * np.outer(s.open, s.disrupted - s.open)
+        + (1 - rates["exempt_entry"]) * (1 - rates["surge_entry"]) * rates["disruption_entry"] * np.outer(s.open, disrupted - s.open)
         + rates["surge_exit"] * (np.outer(s.surge > 0, after_surge) - is_surge)
         + rates["disruption_exit"] * (np.outer(s.disrupted > 0, s.open) - is_disrupted)
     )  # fmt: skip
-    leave = np.outer(s.restricted > 0, s.open) - s.steps
-    innocent = (s.restricted == 0).astype(float)
-    base = [stay + rates["restriction_exit"][EXITS.index(name)] * leave for name in EXIT_OF_MOVE]
-    tilt = np.outer(innocent, s.restricted) - innocent[:, None] * stay
-    return _stack(base), _stack([tilt] * len(base))
-
-
-def _stack(matrices: list[Any]) -> Any:
-    return np.stack(matrices) if isinstance(matrices[0], np.ndarray) else pt.stack(matrices)
+    entered = np.outer(innocent, s.restricted + s.parted)
+    left = np.outer(s.restricted > 0, s.open) + (1 - a.stays_down) * np.outer(s.parted > 0, s.open) + a.stays_down * s.after_parting
+    return (from_innocent + (entered + left + s.steps))[s.before, s.now] * s.chance

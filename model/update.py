@@ -9,83 +9,126 @@ on a grid, month after month (a particle filter with one particle a draw, each m
 reweighted: Doucet, Godsill & Andrieu 2000, Statistics and Computing 10, 197-208). Revisions of older months are seen.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from data.panel import Panel
-from model.chain import INPUTS
-from model.frame import frame
-from model.graph import Graph, build
+from model.chain import INPUTS, MONTHLY
+from model.frame import Frame, frame
+from model.graph import Graph, common_shortfall, depth, graph_of
 from model.kernel import MISSING, POSITIVE, evidence_on_grid, forward
-from model.layers import Kernel, evaluator
+from model.layers import Draw, Kernel, evaluator
 from model.spec import Assumptions
 
-GRID = np.arange(-4.0, 2.0, 0.05)
+STEP = 0.05
+GRID = np.arange(-4.0, 2.0, STEP)
 """Values of the family factor (log)."""
 
 
-def extend(
-    draws: dict[str, np.ndarray], graph: Graph, panel: Panel, assumptions: Assumptions, seed: int
-) -> tuple[Graph, dict[str, np.ndarray]]:
-    """The graph of `panel`, for the units of `graph`, and `draws` with a family factor for each of its months."""
-    newer = build(frame(panel, assumptions, like=graph.frame), assumptions)
-    old, new = graph.frame.family_seen, newer.frame.family_seen
-    shared = min(old.shape[1], new.shape[1])
+@dataclass(frozen=True)
+class Extended:
+    """graph : of the newer panel. draws : with a family factor for each of its months.
+
+    log_predictive : (sample, month) log density of what each new month shows of all units, given the months before it and the
+    draw; what leave-future-out validation sums, and what draws may be weighted by.
+    """
+
+    graph: Graph
+    draws: dict[str, np.ndarray]
+    log_predictive: np.ndarray
+
+
+def extend(draws: dict[str, np.ndarray], graph: Graph, panel: Panel, assumptions: Assumptions, seed: int) -> Extended:
+    """Carry `draws`, of a fit of `graph`, on to `panel`."""
+    return extend_to(frame(panel, assumptions, like=graph.frame), draws, graph, assumptions, seed)
+
+
+def extend_to(f: Frame, draws: dict[str, np.ndarray], graph: Graph, assumptions: Assumptions, seed: int) -> Extended:
+    """`f` : of the structure of the graph's frame."""
+    newer = graph_of(f, assumptions)
+    new = newer.frame.family_seen
     known = np.zeros_like(new)
-    known[:, :shared] = old[:, :shared]
-    fresh = np.flatnonzero((new & ~known).any(0))
+    shared = min(graph.frame.periods, newer.frame.periods)
+    known[:, :shared] = graph.frame.family_seen[:, :shared]
+    unseen = new & ~known
+    fresh = np.flatnonzero(unseen.any(0))
+    if not fresh.size:
+        return Extended(newer, draws, np.zeros((len(draws["family_course"]), 0)))
     evaluate = evaluator(newer)
     rng = np.random.default_rng(seed)
-    samples = len(draws["family_course"])
-    course = np.empty((samples, *new.shape))
-    for s in range(samples):
-        values = {name: v[s] for name, v in draws.items()}
-        values["family_course"] = np.zeros(new.shape)
+    course = draws["family_course"].copy()
+    log_predictive = np.zeros((len(course), len(fresh)))
+    for s in range(len(course)):
+        values = {name: v[s] for name, v in draws.items()} | {"family_course": course[s]}
         baseline = evaluate(values).parts["family_baseline"]
-        values["family_course"] = course[s]
-        course[s] = baseline
-        course[s, :, :shared] = np.where(known[:, :shared], draws["family_course"][s][:, :shared], baseline[:, :shared])
-        if not fresh.size:
-            continue
+        course[s][:, : new.shape[1]] = np.where(unseen, baseline, course[s][:, : new.shape[1]])
         drawn = evaluate(values)
-        unit, family = dict(drawn.unit), dict(drawn.family)
-        unseen = new & ~known
-        unit["kind"], family["kind"] = unit["kind"].copy(), np.where(unseen, MISSING, family["kind"]).astype(np.int8)
-        for t in fresh:
-            g = _draw_factors(unit, family, newer.frame.family, int(t), unseen[:, t], rng)
+        month = _Month(drawn, values, newer.frame, unseen, assumptions)
+        for n, t in enumerate(fresh):
+            g, log_predictive[s, n] = month.drawn(int(t), rng)
             course[s, :, t] += g
-            unit["x"][:, t] -= g[newer.frame.family_of]
-            family["x"][:, t] += g
-            family["kind"][unseen[:, t], t] = POSITIVE
-    return newer, draws | {"family_course": course}
+    return Extended(newer, draws | {"family_course": course}, log_predictive)
+
+
+class _Month:
+    """One draw whose family factors of unseen months are drawn month after month."""
+
+    def __init__(self, drawn: Draw, values: dict[str, np.ndarray], f: Frame, unseen: np.ndarray, a: Assumptions) -> None:
+        """unseen : (family, period) the factors that are to be drawn; they are 0 in `drawn`."""
+        self.unit = drawn.unit | {n: drawn.unit[n].copy() for n in MONTHLY}
+        self.family = drawn.family | {n: drawn.family[n].copy() for n in MONTHLY}
+        self.family["kind"][unseen] = MISSING
+        self.unseen, self.frame = unseen, f
+        common = common_shortfall(GRID, np)
+        deep = depth(common, a, np)
+        uneven, parting = float(values["unevenness"]), float(values["parting"])
+        widened = uneven**2 * (common**2 - common_shortfall(0.0, np) ** 2)
+        self.given_factor = {"relief_at": common, "parting_at": parting * deep, "hold_at": a.hold * deep, "widened": widened}
+        self.plain = {name: np.zeros_like(GRID) for name in self.given_factor}
+
+    def drawn(self, t: int, rng: np.random.Generator) -> tuple[np.ndarray, float]:
+        """((family,) draws of month t's factors given months to t, 0 where they are not unseen; log density of month t)."""
+        f, wanted = self.frame, self.unseen[:, t]
+        self.family["kind"][wanted, t] = POSITIVE
+        log_prior = _on_grid(self.family, t, -GRID, self.plain)
+        log_likelihood = _on_grid(self.unit, t, GRID, self.given_factor)
+        # A zero says nothing of the factor that a neighbour's positive figure would not say better.
+        informs = np.bincount(self.unit["chain"], self.unit["kind"][:, t] == POSITIVE) > 0
+        g, at, total = np.zeros(len(wanted)), np.full(len(wanted), np.abs(GRID).argmin()), 0.0
+        for n in np.flatnonzero(wanted):
+            log_weight = log_prior[n] + log_likelihood[informs & (f.family == n)].sum(0)
+            weight = np.exp(log_weight - log_weight.max())
+            total += log_weight.max() + np.log(weight.sum() * STEP)
+            at[n] = rng.choice(GRID.size, p=weight / weight.sum())
+            # Within its cell of the grid, uniformly.
+            g[n] = GRID[at[n]] + rng.uniform(-0.5, 0.5) * STEP
+        alone = ~informs & wanted[f.family]
+        total += log_likelihood[alone, at[f.family[alone]]].sum()
+        self._become(t, g, at)
+        return g, float(total)
+
+    def _become(self, t: int, g: np.ndarray, at: np.ndarray) -> None:
+        """Put the factors drawn in their place, with all that depends on them."""
+        own, series = (np.flatnonzero(self.unseen[of, t]) for of in (self.frame.family, self.frame.family_of))
+        self.family["x"][:, t] += g
+        self.unit["x"][:, t] -= g[self.frame.family_of]
+        for name in ("relief", "parting", "hold"):
+            self.unit[name][own, t] = self.given_factor[f"{name}_at"][at[self.frame.family[own]]]
+        widened = self.given_factor["widened"][at[self.frame.family_of[series]]]
+        self.unit["scale"][series, t] = np.sqrt(self.unit["scale"][series, t] ** 2 + widened)
 
 
 def extendable(graph: Graph, panel: Panel) -> bool:
-    """Whether the panel begins in the same month and has every series that the graph was built for."""
+    """Whether the panel begins in the same month, has every series that the graph was built for, and fits into it."""
     begins = graph.frame.coords["period"][0] == np.datetime_as_string(panel["period"].values[0], unit="M")
     have = {f"{unit}:{hs}" for unit, hs in zip(panel["signal_unit"].values, panel["signal_hs"].values, strict=True)}
-    return bool(begins) and set(graph.frame.coords["series"]) <= have
+    return bool(begins) and panel.sizes["period"] <= graph.frame.capacity and set(graph.frame.coords["series"]) <= have
 
 
-def _draw_factors(unit: Kernel, family: Kernel, family_of: np.ndarray, t: int, wanted: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """(family,) draws of month t's family factors given months to t; 0 where not `wanted`."""
-    shown = family | {"kind": family["kind"].copy()}
-    shown["kind"][wanted, t] = POSITIVE
-    log_prior = _on_grid(shown, t, -GRID)
-    # A zero says nothing of the factor that a neighbour's positive figure would not say better.
-    seen = np.bincount(unit["chain"], unit["kind"][:, t] == POSITIVE) > 0
-    log_likelihood = _on_grid(unit, t, GRID)
-    g = np.zeros(len(wanted))
-    for f in np.flatnonzero(wanted):
-        log_weight = log_prior[f] + log_likelihood[seen & (family_of == f)].sum(0)
-        weight = np.exp(log_weight - log_weight.max())
-        # Within its cell of the grid, uniformly.
-        g[f] = rng.choice(GRID, p=weight / weight.sum()) + rng.uniform(-0.5, 0.5) * (GRID[1] - GRID[0])
-    return g
-
-
-def _on_grid(kernel: Kernel, t: int, moved: np.ndarray) -> np.ndarray:
-    """(chain, grid) log p(y_t | y_<t) were x_t less by each of `moved`."""
+def _on_grid(kernel: Kernel, t: int, moved: np.ndarray, given_factor: dict[str, np.ndarray]) -> np.ndarray:
+    """(chain, grid) log p(y_t | y_<t) were x_t less by each of `moved`, and what depends on the factor as `given_factor` says."""
     inputs = [kernel[n] for n in INPUTS]
-    past = {n: kernel[n][:, :t] for n in ("x", "scale", "kind", "hurdle", "relief", "parting", "onset")}
+    past = {n: kernel[n][:, :t] for n in MONTHLY}
     _, campaign, state = forward(*((kernel | {n: np.ascontiguousarray(v) for n, v in past.items()})[n] for n in INPUTS))
-    return evidence_on_grid(t, moved, *inputs, campaign, state)
+    return evidence_on_grid(t, moved, *given_factor.values(), *inputs, campaign, state)

@@ -10,7 +10,7 @@ import hashlib
 import re
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from multiprocessing import get_context
 from pathlib import Path
@@ -22,7 +22,8 @@ import pandas as pd
 from data.config import Watch
 from data.log import LogError, ReleaseLog
 from data.panel import Panel, read_panel
-from model.fit import fit
+from model.fit import Fit, continued, fit
+from model.frame import frame
 from model.graph import Graph
 from model.layers import draws_of
 from model.probabilities import abstentions, regime_table
@@ -31,24 +32,31 @@ from model.spec import Assumptions, Computation
 from model.update import extend, extendable
 from service.forecasts import forecast_rows, write_forecasts
 
-BACKTEST = Computation(draws=150, tune=250, chains=2, cores=1, target_accept=0.85, probability_draws=120)
+BACKTEST = Computation(draws=120, tune=220, chains=1, cores=1, target_accept=0.8, probability_draws=120)
 """Shorter fits than a refresh's: their draws are averaged, and no single one is published."""
+WARM_TUNE = 80
+"""Warm-up of a fit that starts where the one before it ended."""
+STRETCH_MONTHS = 12
 
 
 @dataclass(frozen=True)
 class Stretch:
-    """as_ofs : the fit is made at the first. complete : the last as-of gets every smoothed month too."""
+    """as_ofs : the first fit is made at the first, and a new one, which starts where the last ended, once in `refit_months`.
+    complete : the last as-of gets every smoothed month too. capacity : months that the graph has room for.
+    """
 
     log: Path
     watch: Watch
     as_ofs: tuple[datetime, ...]
     complete: bool
+    refit_months: int
+    capacity: int
     assumptions: Assumptions
     computation: Computation
 
     def digest(self) -> str:
         known = hashlib.sha256(self.watch.model_dump_json().encode())
-        known.update(f"{self.assumptions.digest()}{self.computation.digest()}{self.as_ofs}{self.complete}".encode())
+        known.update(f"{self.assumptions.digest()}{self.computation.digest()}{self.as_ofs}{self.complete}{self.refit_months}".encode())
         known.update(ReleaseLog(self.log).fingerprint().encode())
         return known.hexdigest()[:16]
 
@@ -73,15 +81,25 @@ def instants(first: datetime, last: datetime, every: str) -> list[datetime]:
 def stretches(
     log: Path, watch: Watch, as_ofs: list[datetime], refit_months: int, assumptions: Assumptions, computation: Computation
 ) -> list[Stretch]:
-    """A fit at the first as-of, one each time `refit_months` have passed, and one at the last."""
+    """Stretches of :data:`STRETCH_MONTHS`; the last as-of is a stretch of its own."""
     starts = [0]
     for n, instant in enumerate(as_ofs):
-        if pd.Timestamp(instant) >= pd.Timestamp(as_ofs[starts[-1]]) + pd.DateOffset(months=refit_months):
+        if _months_apart(as_ofs[starts[-1]], instant) >= STRETCH_MONTHS:
             starts.append(n)
     if starts[-1] != len(as_ofs) - 1:
         starts.append(len(as_ofs) - 1)
     ends = [*starts[1:], len(as_ofs)]
-    return [Stretch(log, watch, tuple(as_ofs[a:b]), b == len(as_ofs), assumptions, computation) for a, b in zip(starts, ends, strict=True)]
+    capacity = read_panel(ReleaseLog(log), watch, as_ofs[-1]).sizes["period"]
+    return [
+        Stretch(log, watch, tuple(as_ofs[a:b]), b == len(as_ofs), refit_months, capacity, assumptions, computation)
+        for a, b in zip(starts, ends, strict=True)
+    ]
+
+
+def _months_apart(earlier: datetime, later: datetime) -> int:
+    """Whole months from one to the other."""
+    whole = (later.year - earlier.year) * 12 + later.month - earlier.month
+    return whole if pd.Timestamp(earlier) + pd.DateOffset(months=whole) <= pd.Timestamp(later) else whole - 1
 
 
 def backtest(planned: list[Stretch], output: Path, jobs: int, told: Callable[[int, int, str], None]) -> int:
@@ -119,9 +137,19 @@ def _run_to_file(stretch: Stretch, path: Path) -> None:
     write_forecasts(path, _rows(stretch))
 
 
+@dataclass(frozen=True)
+class _Held:
+    """What forecasts are made from: draws, the graph they belong to, and the fit they come from."""
+
+    fit: Fit
+    fitted_at: datetime
+    graph: Graph
+    draws: dict[str, np.ndarray]
+
+
 def _rows(stretch: Stretch) -> Iterator[dict[str, Any]]:
     log, a, c = ReleaseLog(stretch.log), stretch.assumptions, stretch.computation
-    held: tuple[Graph, dict[str, np.ndarray], str] | None = None
+    held: _Held | None = None
     for as_of in stretch.as_ofs:
         try:
             panel = read_panel(log, stretch.watch, as_of)
@@ -129,17 +157,22 @@ def _rows(stretch: Stretch) -> Iterator[dict[str, Any]]:
             continue  # nothing of it was known yet
         if all(abstentions(panel, a)):
             continue
-        if held is None or not extendable(held[0], panel):
-            held = _fitted(panel, a, c, as_of)
+        due = held is None or _months_apart(held.fitted_at, as_of) >= stretch.refit_months
+        if held is None or due or not extendable(held.graph, panel):
+            held = _fitted(panel, stretch, as_of, held)
         else:
-            graph, draws = extend(held[1], held[0], panel, a, c.seed)
-            held = graph, draws, held[2]
-        regimes = regime_table(held[1], held[0], panel, a, c)
+            newer = extend(held.draws, held.graph, panel, a, c.seed)
+            held = replace(held, graph=newer.graph, draws=newer.draws)
         full = stretch.complete and as_of == stretch.as_ofs[-1]
-        yield from forecast_rows(answers(regimes, {}, history=full), as_of.isoformat(), held[2])
+        regimes = regime_table(held.draws, held.graph, panel, a, c, smooth=full)
+        name = f"fit-{held.fitted_at.astimezone(UTC):%Y-%m-%d}"
+        yield from forecast_rows(answers(regimes, {}, history=full), as_of.isoformat(), name)
 
 
-def _fitted(panel: Panel, a: Assumptions, c: Computation, as_of: datetime) -> tuple[Graph, dict[str, np.ndarray], str]:
-    result = fit(panel, a, c)
+def _fitted(panel: Panel, stretch: Stretch, as_of: datetime, before: _Held | None) -> _Held:
+    a, c = stretch.assumptions, stretch.computation
+    f = frame(panel, a, capacity=stretch.capacity)
+    start = continued(before.fit, f) if before else None
+    result = fit(f, a, c if start is None else c.model_copy(update={"tune": WARM_TUNE}), start=start)
     draws = draws_of(result.posterior["posterior"].to_dataset(), c.probability_draws)
-    return result.graph, draws, f"fit-{as_of.astimezone(UTC):%Y-%m-%d}"
+    return _Held(result, as_of, result.graph, draws)

@@ -20,7 +20,9 @@ from data.panel import read_panel
 from model.checks import Check, outcome, run_checks
 from model.evidence import detectability, evidence
 from model.fit import fit
+from model.frame import frame
 from model.layers import draws_of, evaluated
+from model.modes import screen
 from model.probabilities import regime_table
 from model.snapshot import Snapshot, assemble
 from model.spec import Assumptions, Computation
@@ -70,9 +72,14 @@ def refresh(
         with _step(progress, "reading the log", seconds):
             panel = read_panel(log, watch, as_of)
         with _step(progress, "compiling and sampling", seconds) as task:
-            result = fit(panel, assumptions, computation, lambda done, total: progress.update(task, completed=done, total=total))
+            result = fit(
+                frame(panel, assumptions), assumptions, computation,
+                lambda done, total: progress.update(task, completed=done, total=total),
+            )  # fmt: skip
+        with _step(progress, "looking for rival modes", seconds):
+            rivals = screen(result, assumptions, computation)
         with _step(progress, "checking", seconds):
-            checks = run_checks(result.posterior, result.free)
+            checks = run_checks(result.posterior, result.free, rivals)
         with _step(progress, "regime probabilities", seconds):
             draws = draws_of(result.posterior["posterior"].to_dataset(), computation.probability_draws)
             regimes = regime_table(draws, result.graph, panel, assumptions, computation)

@@ -71,8 +71,12 @@ class Regime(_Schema):
     data_through: Month | None = Field(description="Last month with a figure from either office.")
     current: MonthAnswer | None = Field(description="Last month with a figure, filtered.")
     nowcast: MonthAnswer | None = Field(description="The month of data_as_of; a nowcast when it has no figure yet.")
+    ahead: list[MonthAnswer] = Field(default=[], description="Nowcasts of the three months after the month of data_as_of.", examples=[[]])
     onset: Month | None = Field(
         default=None, description="First month of the present run of smoothed probability >= 0.5; null when there is none."
+    )
+    age_months: int | None = Field(
+        default=None, ge=1, description="Months from onset to the last month with figures, both counted.", examples=[7]
     )
     evidence: dict[str, float] | None = Field(
         default=None,

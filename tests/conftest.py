@@ -11,9 +11,14 @@ with install_import_hook(["data", "model"], "beartype.beartype"):
     pass
 
 import pytest
+from hypothesis import settings
 
 from data.config import SAMPLE, SAMPLE_CONFIG, Watch, read_watch
 from data.log import ReleaseLog
+
+# No time is asserted: a busy machine is no failure.
+settings.register_profile("patient", deadline=None)
+settings.load_profile("patient")
 
 
 @pytest.fixture

@@ -9,19 +9,44 @@ import pytest
 from scipy import stats
 from scipy.special import expit, logsumexp
 
-from model.chain import regime_chain
-from model.kernel import CAMPAIGN_START, MISSING, MOVES, NU, POSITIVE, ZERO, adjoint, evidence_on_grid, forward, smooth
+from model.chain import DIFFERENTIABLE, INPUTS, MONTHLY, regime_chain
+from model.kernel import (
+    CAMPAIGN_START,
+    INNOCENT,
+    MEASURE,
+    MISSING,
+    MOVES,
+    NU,
+    PARTED,
+    POSITIVE,
+    ZERO,
+    adjoint,
+    evidence_on_grid,
+    forward,
+    smooth,
+)
 from model.layers import filtered_and_smoothed, over_states
-
-DIFFERENTIABLE = ["x", "scale", "hurdle", "slope", "rho", "spare", "relief", "parting", "onset", "pace", "entry", "base", "tilt"]
 
 
 def a_problem(seed, chains=1, periods=3, states=3, groups=1, series=None):
     rng = np.random.default_rng(seed)
     n = series or chains + 1
-    even = np.full((len(MOVES), states, states), 0.5 / states)
-    base, towards = (even + 0.5 * rng.dirichlet(np.ones(states), (len(MOVES), states)) for _ in range(2))
-    return {
+    role = np.r_[np.zeros(states - 2, int), MEASURE, PARTED] if states > 2 else np.zeros(states, int)
+    pairs = [
+        (j, k, begun)
+        for k in range(states)
+        for j in np.argsort(role, kind="stable")
+        if not (role[j] == MEASURE and role[k] == PARTED)
+        for begun in ((0.4, 1.0) if role[j] == INNOCENT and role[k] == MEASURE else (1.0,))
+    ]
+    before, now, begun = map(np.array, zip(*pairs, strict=True))
+    move = rng.uniform(0.1, 1.0, len(pairs))
+    for j in range(states):
+        # Given the state before and the role now; of what has parted, whatever else it becomes is one choice.
+        for b in ([INNOCENT, MEASURE], [PARTED]) if role[j] == PARTED else ([INNOCENT], [MEASURE], [PARTED]):
+            where = (before == j) & np.isin(role[now], b)
+            move[where] /= max(move[where].sum(), 1e-9)
+    p = {
         "x": rng.normal(0, 1, (n, periods)),
         "scale": rng.uniform(0.2, 1, (n, periods)),
         "kind": rng.choice(np.array([MISSING, ZERO, POSITIVE, POSITIVE, POSITIVE], np.int8), (n, periods)),
@@ -30,19 +55,32 @@ def a_problem(seed, chains=1, periods=3, states=3, groups=1, series=None):
         "rho": rng.uniform(-0.5, 0.8, n),
         "spare": rng.uniform(0, 0.7, n),
         "relief": rng.uniform(0, 1.5, (chains, periods)),
-        "parting": rng.uniform(0.0, 0.1, (chains, periods)),
+        "parting": rng.uniform(0.0, 0.4, (chains, periods)),
+        "hold": rng.uniform(0.2, 0.9, (chains, periods)),
         "onset": rng.uniform(0.01, 0.5, (groups, periods)),
         "pace": rng.uniform(0.1, 0.6, 2),
         "entry": rng.uniform(0.01, 0.3, (chains, len(MOVES))),
-        "base": base,
-        "tilt": towards - base,
+        "exit": rng.uniform(0.05, 0.6, len(MOVES)),
+        "move": move,
         "chain": np.arange(n) % chains,
         "group": np.arange(chains) % groups,
         "initial": rng.dirichlet(np.ones(states)),
         "shift": np.r_[0.0, -np.sort(rng.uniform(0.2, 3, states - 1))],
-        "measure": np.r_[np.zeros(states - 1), 1.0],
-        "exempt": np.r_[0.0, 1.0, np.zeros(states - 2)],
+        "role": role,
+        "own_course": np.r_[0.0, 1.0, np.zeros(states - 2)],
+        "before": before,
+        "now": now,
+        "begun": begun,
     }
+    assert tuple(p) == INPUTS
+    return p
+
+
+def chance(p, c, t, move, i):
+    """P(pair i | state before it, move), from the table in the module's docstring."""
+    e, q, u, h = p["entry"][c, move], p["parting"][c, t], p["exit"][move], p["hold"][c, t]
+    odds = {(0, 0): (1 - q) * (1 - e), (0, 1): (1 - q) * e, (0, 2): q, (1, 0): u, (1, 1): 1 - u, (2, 0): 1 - h, (2, 1): 1 - h, (2, 2): h}
+    return p["move"][i] * odds[p["role"][p["before"][i]], p["role"][p["now"][i]]]
 
 
 def log_chain(p, c, path, campaign):
@@ -50,18 +88,24 @@ def log_chain(p, c, path, campaign):
     total = np.log(p["initial"][path[0]])
     for t in range(len(path) - 1):
         move, j, k = MOVES.index((campaign[t], campaign[t + 1])), path[t], path[t + 1]
-        total += np.log(p["base"][move, j, k] + p["entry"][c, move] * p["tilt"][move, j, k] + p["parting"][c, t] * p["tilt"][0, j, k])
-        now = p["shift"][k] + p["exempt"][k] * p["relief"][c, t]
-        before = p["shift"][j] + p["exempt"][j] * p["relief"][c, t - 1]
-        for n in np.flatnonzero(p["chain"] == c):
-            spare = p["spare"][n] * max(p["measure"][j], p["measure"][k])
-            total += np.log((1 - spare) * shown(p, n, t, now, before) + spare * shown(p, n, t, 0.0, 0.0))
+        before = p["shift"][j] + p["own_course"][j] * p["relief"][c, t - 1]
+        of_pairs = 0.0
+        for i in np.flatnonzero((p["before"] == j) & (p["now"] == k)):
+            silent = p["shift"][k] + p["own_course"][k] * p["relief"][c, t]
+            now = np.log(1 - p["begun"][i] * (1 - np.exp(p["shift"][k]))) + p["own_course"][k] * p["relief"][c, t]
+            density = chance(p, c, t, move, i)
+            for n in np.flatnonzero(p["chain"] == c):
+                spare = p["spare"][n] * (max(p["role"][j], p["role"][k]) > 0)
+                density *= (1 - spare) * shown(p, n, t, now, before, silent) + spare * shown(p, n, t, 0.0, 0.0, 0.0)
+            of_pairs += density
+        with np.errstate(divide="ignore"):
+            total += np.log(of_pairs)
     return total
 
 
-def shown(p, n, t, now, before):
-    """Probability or density of month t of series n, given the shifts of this month and the one before."""
-    zero = expit(p["hurdle"][n, t] - p["slope"] * now)
+def shown(p, n, t, now, before, silent):
+    """Probability or density of month t of series n, given the shifts of this month and the one before, and that for a zero."""
+    zero = expit(p["hurdle"][n, t] - p["slope"] * silent)
     if p["kind"][n, t] == MISSING:
         return 1.0
     if p["kind"][n, t] == ZERO:
@@ -98,7 +142,7 @@ def enumerated(p):
 
 
 def cut(p, periods):
-    return {n: v[:, :periods] if n in ("x", "scale", "kind", "hurdle", "relief", "parting", "onset") else v for n, v in p.items()}
+    return {n: v[:, :periods] if n in MONTHLY else v for n, v in p.items()}
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -124,7 +168,7 @@ def test_what_keeping_the_chains_of_a_campaign_apart_costs_is_small(seed):
 
 @pytest.mark.parametrize("seed", range(4))
 def test_the_gradient_is_the_central_difference_for_any_cotangent(seed):
-    p = a_problem(seed, chains=5, periods=6, states=4, groups=2, series=8)
+    p = a_problem(seed, chains=5, periods=6, states=5, groups=2, series=8)
     weight = np.random.default_rng(seed).normal(size=(5, 6))
     _, campaign, state = forward(*p.values())
     gradient = dict(zip(DIFFERENTIABLE, adjoint(*p.values(), campaign, state, weight), strict=True))
@@ -159,6 +203,7 @@ def test_the_op_in_a_pytensor_graph_is_the_kernel_and_its_adjoint():
 def test_with_one_state_and_nothing_missing_it_is_a_plain_student_t_ar1():
     p = a_problem(3, periods=40, states=2, series=1)
     p["kind"][:], p["hurdle"][:], p["shift"][:], p["relief"][:] = POSITIVE, -800.0, 0.0, 0.0
+    p["entry"][:], p["parting"][:] = 0.0, 0.0
     x, scale, rho = p["x"][0], p["scale"][0], p["rho"][0]
     direct = stats.t.logpdf(x[0], NU, 0, scale[0] / np.sqrt(1 - rho**2))
     direct += stats.t.logpdf(x[1:], NU, rho * x[:-1], scale[1:]).sum()
@@ -178,27 +223,28 @@ def test_a_campaign_makes_the_families_of_one_importer_turn_together():
         0.4,
         0.0,
     )
-    p["shift"], p["onset"][:], p["entry"] = np.array([0.0, 0.0, -1.0]), 0.02, np.tile([0.005, 0.5, 0.5, 0.05, 0.05, 0.0], (2, 1))
-    p["base"][:] = [[1, 0, 0], [0, 1, 0], [0.1, 0, 0.9]]
-    p["tilt"][:] = [[-1, 0, 1], [0, -1, 1], [0, 0, 0]]
+    p["shift"], p["own_course"][:], p["onset"][:] = np.array([0.0, -1.0, -1.0]), 0.0, 0.02
+    p["entry"], p["exit"] = np.tile([0.005, 0.5, 0.5, 0.05, 0.05, 0.0], (2, 1)), np.full(6, 0.1)
 
     def restricted(of_sister):
         x = np.stack([falls, of_sister])
-        return filtered_and_smoothed(p | {"x": x})[0][0, -1, 2]
+        return filtered_and_smoothed(p | {"x": x})[0][0, -1, 1]
 
     assert restricted(falls) > restricted(steady) + 0.1
 
 
-def test_the_grid_of_the_update_is_the_filter_with_one_figure_moved():
+def test_the_grid_of_the_update_is_the_filter_with_one_month_changed():
     p = a_problem(5, chains=2, periods=4, groups=2, series=3)
-    past = cut(p, 3)
-    _, campaign, state = forward(*past.values())
-    for n, moved in enumerate([0.0, 0.4]):
-        shifted = p["x"].copy()
-        shifted[:, 3] -= moved
-        expected = forward(*{**p, "x": shifted}.values())[0][:, 3]
-        grid = evidence_on_grid(3, np.array([0.0, 0.4]), *p.values(), campaign, state)
-        np.testing.assert_allclose(grid[:, n], expected, rtol=1e-12)
+    _, campaign, state = forward(*cut(p, 3).values())
+    changes = {"moved": [0.0, 0.4], "relief": [0.3, 1.2], "parting": [0.05, 0.3], "hold": [0.5, 0.9], "widened": [0.0, 0.1]}
+    grid = evidence_on_grid(3, *map(np.array, changes.values()), *p.values(), campaign, state)
+    for n in range(2):
+        q = {name: v.copy() if name in MONTHLY else v for name, v in p.items()}
+        q["x"][:, 3] -= changes["moved"][n]
+        q["scale"][:, 3] = np.sqrt(q["scale"][:, 3] ** 2 + changes["widened"][n])
+        for name in ("relief", "parting", "hold"):
+            q[name][:, 3] = changes[name][n]
+        np.testing.assert_allclose(grid[:, n], forward(*q.values())[0][:, 3], rtol=1e-12)
 
 
 def test_the_smoother_ends_where_the_filter_ends():

@@ -6,6 +6,7 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
+import arviz_stats as azs
 import numpy as np
 import pytest
 from support import simulated_csv
@@ -14,7 +15,10 @@ from data.config import Family, Watch
 from data.log import ReleaseLog
 from data.panel import Panel, read_panel
 from model.fit import fit
+from model.frame import frame
 from model.layers import draws_of
+from model.modes import DISPERSED, screen
+from model.pointwise import with_densities
 from model.probabilities import regime_table
 from model.spec import Assumptions, Computation
 
@@ -38,7 +42,7 @@ def panel(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def fitted(panel):
-    return fit(panel, A, SHORT)
+    return fit(frame(panel, A), A, SHORT)
 
 
 @pytest.fixture(scope="module")
@@ -49,9 +53,9 @@ def regimes(fitted, panel):
 DIGEST = """
 import hashlib, sys
 sys.path[:0] = ["tests", "."]
-from test_fit import SHORT, A, fit, simulated_panel
+from test_fit import SHORT, A, fit, frame, simulated_panel
 from pathlib import Path
-draws = fit(simulated_panel(Path(sys.argv[1])), A, SHORT).posterior["posterior"].to_dataset()
+draws = fit(frame(simulated_panel(Path(sys.argv[1])), A), A, SHORT).posterior["posterior"].to_dataset()
 print(hashlib.sha256(b"".join(draws[name].values.tobytes() for name in sorted(draws))).hexdigest())
 """
 
@@ -99,3 +103,20 @@ def test_the_reporters_bias_transit_and_noise_are_found(fitted):
     posterior = fitted.posterior["posterior"].to_dataset()
     assert float(posterior["reporting_importer"].mean()) == pytest.approx(0.05, abs=0.03)
     assert float(np.exp(posterior["log_noise"]).mean()) == pytest.approx(0.12 / np.sqrt(5 / 3), abs=0.04)
+
+
+def test_pointwise_densities_let_arviz_compare_models_and_scale_priors(fitted):
+    tree = with_densities(fitted, draws=100)
+    cells = tree["log_likelihood"]["log_flow"]
+    assert cells.dims == ("chain", "draw", "unit", "period")
+    nothing = np.isnan(tree["observed_data"]["log_flow"].values)
+    assert (cells.values[:, :, nothing] == 0).all() and nothing.any()
+    assert np.isfinite(azs.loo(tree, var_name="log_flow").elpd)
+    sensitivity = azs.psense(tree, var_names=["control_effect", "noise"] if "control_effect" in fitted.free else ["noise"])
+    assert np.isfinite(sensitivity["noise"].values).all()
+
+
+def test_dispersed_chains_come_home_or_are_found_less_likely(fitted):
+    rivals = screen(fitted, A, SHORT)
+    assert [r.start for r in rivals] == list(DISPERSED)
+    assert not any(r.threatens for r in rivals)

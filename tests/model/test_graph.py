@@ -13,8 +13,8 @@ from data.log import ReleaseLog
 from data.panel import read_panel
 from model.flows import flows
 from model.frame import contrasts, frame, rise, standardised
-from model.graph import anchored_start, build
-from model.kernel import MISSING, POSITIVE, ZERO
+from model.graph import anchored_course, build, graph_of
+from model.kernel import INNOCENT, MEASURE, MISSING, PARTED, POSITIVE, ZERO
 from model.spec import Assumptions
 from model.states import states, transitions
 
@@ -23,16 +23,23 @@ RATES = ("exempt_entry", "exempt_exit", "surge_entry", "surge_exit", "disruption
 probability = st.floats(0.001, 0.999)
 
 
-@given(st.tuples(*[probability] * 6), st.tuples(*[probability] * 3), probability)
-def test_transitions_are_probabilities_for_any_rates(rates, exits, entry):
-    base, tilt = transitions(A, dict(zip(RATES, rates, strict=True)) | {"restriction_exit": np.array(exits)})
-    for matrix in (base, base + entry * tilt):
-        np.testing.assert_allclose(matrix.sum(-1), 1, rtol=1e-12)
-        assert (matrix >= -1e-15).all()
-    restricted = states(A).restricted > 0
-    assert (base[:, ~restricted][:, :, restricted] == 0).all(), "without entry nothing becomes restricted"
-    np.testing.assert_allclose((base + entry * tilt)[:, 0, restricted].sum(-1), entry)
-    np.testing.assert_allclose(base[5][np.ix_(restricted, ~restricted)].sum(-1), exits[2], err_msg="a restriction ends with its campaign")
+@given(st.tuples(*[probability] * 6))
+def test_transitions_are_probabilities_for_any_rates(rates):
+    s = states(A)
+    move = transitions(A, dict(zip(RATES, rates, strict=True)))
+    assert (move >= -1e-15).all()
+    for j, role in enumerate(s.role):
+        # Given the state before and the role now; of what has parted, whatever else it becomes is one choice.
+        for now in ([INNOCENT, MEASURE], [PARTED]) if role == PARTED else ([INNOCENT], [MEASURE], [PARTED]):
+            chances = move[(s.before == j) & np.isin(s.role[s.now], now)]
+            assert chances.size == 0 or chances.sum() == pytest.approx(1, rel=1e-12)
+            assert chances.size or (role, now) == (MEASURE, [PARTED]), "only a restriction does not part"
+
+
+def test_pairs_are_sorted_as_the_kernel_wants_them():
+    s = states(A)
+    assert (np.diff(s.now) >= 0).all()
+    assert (np.diff(s.role[s.before])[np.diff(s.now) == 0] >= 0).all()
 
 
 def test_severity_is_a_grid_of_states_and_a_surge_is_open():
@@ -79,12 +86,22 @@ def test_at_the_start_density_and_gradient_are_finite_in_every_coordinate(which,
     f = frame(panel, A)
     model = build(f, A).model
     point = model.initial_point()
-    for name, value in anchored_start(f).items():
-        assert point[name].shape == value.shape
-        point[name] = value
+    course = anchored_course(f)
+    assert point["family_course"].shape == course.shape
+    point["family_course"] = course
     for term in model.compile_logp(sum=False, mode="FAST_COMPILE")(point):
         assert np.isfinite(term).all()
     assert np.isfinite(model.compile_dlogp(mode="FAST_COMPILE")(point)).all()
+
+
+def test_one_more_month_needs_no_new_graph_and_its_data_are_filled_up_with_nothing_seen(mirrored):
+    f = frame(mirrored, A)
+    shorter = frame(mirrored.isel(period=slice(0, -1)), A, like=f)
+    assert shorter.structure == f.structure
+    assert graph_of(f, A).equations is graph_of(shorter, A).equations
+    for name, value in f.data().items():
+        assert shorter.data()[name].shape == value.shape, name
+    assert (f.data()["kind"][:, f.periods :] == MISSING).all()
 
 
 def test_pointwise_predictive_density_has_named_dimensions(mirrored):

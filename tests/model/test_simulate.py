@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from model.graph import build
-from model.kernel import NU, POSITIVE
+from model.kernel import INNOCENT, NU, POSITIVE
 from model.layers import evaluator
 from model.simulate import Design, simulate
 from model.spec import Assumptions
@@ -16,7 +16,7 @@ SMALL = Design(importers=("JPN", "USA", "KOR"), families=(("magnets", ("850511",
 
 @pytest.fixture(scope="module")
 def worlds():
-    return [simulate(SMALL, A, seed) for seed in range(3)]
+    return [simulate(SMALL, A, seed) for seed in range(5)]
 
 
 def test_the_same_seed_is_the_same_world(worlds):
@@ -36,7 +36,7 @@ def test_at_the_truth_the_residuals_are_student_t(worlds):
         here = shift[w.unit_state] + own[w.unit_state] * k["relief"]
         residual = k["x"] - here[w.frame.unit]
         steps = residual[:, 1:] - k["rho"][:, None] * residual[:, :-1]
-        open_ = (w.frame.kind == POSITIVE) & (states(A).measure[w.unit_state] == 0)[w.frame.unit]
+        open_ = (w.frame.kind == POSITIVE) & (states(A).role[w.unit_state] == INNOCENT)[w.frame.unit]
         both = open_[:, 1:] & open_[:, :-1]
         scaled.append((steps / k["scale"][:, 1:])[both])
     z = np.concatenate(scaled)

@@ -34,12 +34,15 @@ def test_a_distance_that_is_none_is_refused(every):
         instants(day("2024-01-01"), day("2024-03-01"), every)
 
 
-def test_a_fit_at_the_first_as_of_then_every_so_many_months_and_at_the_last(tmp_path):
+def test_stretches_of_a_year_each_run_apart_and_the_last_as_of_is_one_of_its_own(tmp_path):
+    log = ReleaseLog(tmp_path / "log")
+    log.ingest(simulated_csv(), "simulated.csv")
     as_ofs = instants(day("2022-01-21"), day("2024-05-21"), "1mo")
-    planned = stretches(tmp_path, WATCH, as_ofs, 12, Assumptions(), TINY)
+    planned = stretches(log.root, WATCH, as_ofs, 6, Assumptions(), TINY)
     assert [s.as_ofs[0].strftime("%Y-%m") for s in planned] == ["2022-01", "2023-01", "2024-01", "2024-05"]
     assert [a for s in planned for a in s.as_ofs] == as_ofs
     assert [s.complete for s in planned] == [False, False, False, True]
+    assert len({s.capacity for s in planned}) == 1, "one graph serves them all"
 
 
 def test_the_command_says_what_is_wrong():
@@ -53,7 +56,7 @@ def test_a_backtest_sees_only_what_was_released_and_goes_on_where_it_stopped(tmp
     log = ReleaseLog(tmp_path / "log")
     log.ingest(simulated_csv(), "simulated.csv")
     as_ofs = instants(day("2023-03-21"), day("2023-07-21"), "1mo")
-    planned = stretches(log.root, WATCH, as_ofs, 12, Assumptions(), TINY)
+    planned = stretches(log.root, WATCH, as_ofs, 3, Assumptions(), TINY)
     heard = []
     rows = backtest(planned, tmp_path / "f.csv", 2, lambda *told: heard.append(told))
     forecasts = pd.read_csv(tmp_path / "f.csv")

@@ -1,0 +1,82 @@
+"""What would move in the open regime: baseline, season, lunar new year, the pair's total trade, payback. All log kg."""
+
+from typing import Any
+
+import numpy as np
+import pymc as pm
+import pytensor.tensor as pt
+
+from model.frame import Frame, contrasts
+from model.kernel import POSITIVE
+from model.spec import Assumptions
+
+Data = dict[str, Any]
+"""The graph's data containers by name (:meth:`model.frame.Frame.data`)."""
+
+
+def half_normal(name: str, scale: float, **kwargs: Any) -> Any:
+    return pm.HalfNormal(name, scale, **kwargs)
+
+
+def baselines(a: Assumptions, f: Frame, data: Data, log_noise: Any) -> tuple[Any, Any]:
+    """Slow courses of the log flow: of a family's average series (family, period), and of each series' deviation
+    from it (series, period), which add up to zero over the family's series.
+
+    Split this way the family's course takes all that its destinations share, and the sampler meets no ridge between
+    "all baselines sank a little" and "the family factor sank a little". A series drifts in proportion to its noise, and at times
+    leaps: customers are lost and plants move.
+    """
+    member = np.eye(len(f.coords["family"]))[f.family_of]
+    average = member / member.sum(0)
+    family = pm.GaussianRandomWalk(
+        "family_baseline",
+        mu=0,
+        sigma=pm.LogNormal("drift_family", *a.drift_family),
+        init_dist=pm.Normal.dist(pt.dot(average.T, data["usual"]), 1.0),
+        dims=("family", "knot"),
+    )
+    course = pt.dot(family, f.knots.T)
+    spread = contrasts(f.family_of)
+    if not spread.size:
+        return course, pt.zeros((len(f.unit), f.capacity))
+    drift = pm.LogNormal("drift", *a.drift) * pt.sqrt(pt.dot(spread.T**2, pt.exp(2 * log_noise)))
+    contrast = pm.RandomWalk(
+        "contrast_baseline",
+        init_dist=pm.Normal.dist(pt.dot(spread.T, data["usual"]), 1.0),
+        innovation_dist=pm.StudentT.dist(nu=a.drift_tail, mu=0, sigma=drift),
+        dims=("contrast", "knot"),
+    )
+    return course, pt.dot(spread, pt.dot(contrast, f.knots.T))
+
+
+def calendar(a: Assumptions, f: Frame, data: Data) -> tuple[Any, Any]:
+    """(season, lunar new year and the pair's total trade, the last of them alone), both (series, period) log effects."""
+    season_sd = pm.LogNormal("season_sd", *a.season)
+    season = pm.ZeroSumNormal("season", sigma=1.0, dims="month") * season_sd
+    location, spread = np.array(a.lunar).T
+    lunar = pm.Normal("lunar", location, spread, dims="window")
+    effects = (pt.dot(season, data["calendar_month"]) + pt.dot(lunar, data["lunar_window"]))[None, :]
+    if len(f.coords["family"]) > 1:
+        own_season = pm.ZeroSumNormal("season_family", sigma=0.5, dims=("family", "month")) * season_sd
+        own_lunar = pm.Normal("lunar_family", 0, 0.1, dims=("family", "window"))
+        effects = effects + (pt.dot(own_season, data["calendar_month"]) + pt.dot(own_lunar, data["lunar_window"]))[f.family_of]
+    if not np.any(f.control):
+        return effects, pt.zeros((len(f.unit), f.capacity))
+    control = pm.Normal("control_effect", *a.control_effect) * data["control"][f.unit]
+    return effects + control, control
+
+
+def payback(a: Assumptions, f: Frame, data: Data, excess: Any) -> Any:
+    """(series, period) log effect of the stock of what was bought ahead in months before; `excess` is on the log scale."""
+    behind = np.subtract.outer(np.arange(f.capacity), np.arange(f.capacity)) - 1
+    decay = np.where(behind >= 0, a.frontload_keep ** np.maximum(behind, 0), 0.0)
+    bought = pt.clip(pt.expm1(pt.clip(excess, -5, 2)) - a.frontload_from, 0, 5) * pt.eq(data["kind"], POSITIVE)
+    return -half_normal("frontload", a.frontload) * pt.dot(bought, decay.T)
+
+
+def of_two_months(f: Frame, data: Data, mu: Any) -> Any:
+    """(series, period) to be added to the expectation of a cell that holds two months' flow in one figure."""
+    if not f.flows.summed.any():
+        return 0.0
+    before = pt.concatenate([mu[:, :1], mu[:, :-1]], axis=1)
+    return pt.where(pt.eq(data["summed"], 1), pt.log1p(pt.exp(before - mu)), 0.0)

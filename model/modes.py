@@ -1,0 +1,101 @@
+r"""The mode screen: is there another way to read the figures that is about as likely?
+
+A posterior of regimes has several modes ("restricted for ever from a higher base", "the noise is large and nothing ever
+happened"), and chains that start at one place agree with each other without having looked elsewhere: R-hat is only honest once
+somebody has. So short chains start from places far apart, :data:`DISPERSED`, and are let go. One that ends where the fit is has
+found nothing. One that ends elsewhere, with other answers, is a *rival*, and its weight is judged by its mean log density:
+
+.. math:: \Delta = \overline{\log p}_{\text{fit}} - \overline{\log p}_{\text{rival}}
+
+which for modes of similar width is the log of their odds; a gap of more than :data:`NATS` leaves the rival less than 1 % of
+the mass. Within it the fit is refused: its answers would be one of two.
+"""
+
+import dataclasses
+from collections.abc import Callable
+
+import numpy as np
+
+from model.fit import Fit, anchor, fit
+from model.frame import Frame
+from model.kernel import POSITIVE
+from model.layers import draws_of, evaluated, filtered_and_smoothed
+from model.probabilities import causes
+from model.spec import Assumptions, Computation
+from model.states import states
+
+NATS = 5.0
+OTHER_ANSWERS = 0.3
+"""Difference of a smoothed p(restricted) that makes another answer of it."""
+OTHER_SHARE = 0.01
+"""Share of unit-months with other answers that makes a rival of a chain."""
+SCREEN = {"draws": 40, "tune": 110, "chains": 1, "cores": 1}
+
+
+@dataclasses.dataclass(frozen=True)
+class Rival:
+    """start : which of :data:`DISPERSED`. nats : by how much its mean log density lies below the fit's. changed : share of
+    unit-months to which it gives other answers."""
+
+    start: str
+    nats: float
+    changed: float
+
+    @property
+    def threatens(self) -> bool:
+        return self.changed > OTHER_SHARE and self.nats < NATS
+
+
+def _higher_base(start: dict[str, np.ndarray], f: Frame) -> None:
+    """Baselines at the largest months: everything since is a cut."""
+    top = np.array([np.quantile(y[k == POSITIVE], 0.95) for y, k in zip(f.primary, f.kind, strict=True)]) - f.usual
+    member = np.eye(len(f.coords["family"]))[f.family_of]
+    start["family_baseline"] += (top @ member / member.sum(0))[:, None]
+
+
+def _noise_only(start: dict[str, np.ndarray], f: Frame) -> None:
+    """Large noise and no common course: nothing ever happened."""
+    start["noise"] = start["noise"] + 1.2
+    start["log_noise"] = start["log_noise"] + 1.2
+
+
+def _no_common_course(start: dict[str, np.ndarray], f: Frame) -> None:
+    """Families' courses flat: what all destinations share is many measures at a time."""
+    start["family_course"] = np.repeat(start["family_course"].mean(1, keepdims=True), f.capacity, axis=1)
+
+
+DISPERSED: dict[str, Callable[[dict[str, np.ndarray], Frame], None]] = {
+    "higher base": _higher_base,
+    "noise only": _noise_only,
+    "no common course": _no_common_course,
+}
+
+
+def screen(fitted: Fit, assumptions: Assumptions, computation: Computation) -> list[Rival]:
+    """What short chains from :data:`DISPERSED` found, in that order."""
+    f, model = fitted.graph.frame, fitted.graph.model
+    here = _restricted(fitted, assumptions)
+    level = float(fitted.posterior["sample_stats"]["logp"].mean())
+    middle = anchor(fitted.graph)
+    shapes = {name: np.shape(value) for name, value in model.initial_point().items()}
+    sizes = [int(np.prod(shape)) for shape in shapes.values()]
+    found = []
+    for name, disperse in DISPERSED.items():
+        parts = np.split(middle, np.cumsum(sizes)[:-1])
+        start = {n: part.reshape(shape).copy() for (n, shape), part in zip(shapes.items(), parts, strict=True)}
+        disperse(start, f)
+        short = fit(f, assumptions, computation.model_copy(update=SCREEN), start=np.concatenate([np.ravel(start[n]) for n in shapes]))
+        changed = float(np.mean(np.abs(_restricted(short, assumptions) - here) > OTHER_ANSWERS))
+        found.append(Rival(name, level - float(short.posterior["sample_stats"]["logp"].mean()), changed))
+    return found
+
+
+def _restricted(fitted: Fit, a: Assumptions, draws: int = 30) -> np.ndarray:
+    """(unit, period) smoothed p(restricted)."""
+    space, f = states(a), fitted.graph.frame
+    total = np.zeros(f.unit_kind.shape)
+    some = draws_of(fitted.posterior["posterior"].to_dataset(), draws)
+    for draw in evaluated(fitted.graph, some):
+        own, wide = (filtered_and_smoothed(layer)[1] for layer in (draw.unit, draw.family))
+        total += causes(own, wide[f.family], space)[..., 2:].sum(-1)
+    return total / len(next(iter(some.values())))

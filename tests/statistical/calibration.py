@@ -1,0 +1,154 @@
+"""Fits to worlds drawn from the model's own prior predictive: what each said of a truth that is known.
+
+Simulation-based calibration (Talts, Betancourt, Simpson, Vehtari & Gelman 2018, arXiv:1804.06788): over worlds, the rank of the true
+value among posterior draws is uniform if, and only if everywhere, the posterior is right. The same is asked of the regimes: where the
+model says p, a share p is true. Beside each world's own answer stand those of the model less one of its parts.
+"""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rivals import markov_regression, year_on_year
+
+from model.fit import Fit, fit
+from model.frame import Frame
+from model.graph import graph_of
+from model.kernel import MISSING
+from model.layers import draws_of, evaluated, filtered_and_smoothed
+from model.probabilities import CAUSES, cause_of, causes
+from model.simulate import Design, World, simulate
+from model.spec import Assumptions, Computation
+from model.states import states
+from model.update import extend_to
+
+A = Assumptions()
+DESIGN = Design(importers=("JPN", "USA", "KOR"), families=(("magnets", ("850511",)), ("gallium", ("811292", "282560"))), months=48)
+COMPUTATION = Computation(draws=200, tune=250, chains=1, cores=1, target_accept=0.85)
+RANKS = 99
+KNOWN = 36
+"""Months from which a part's worth for the following year is judged: leave-future-out."""
+WITHOUT: dict[str, Assumptions] = {
+    "product-wide layer": A.model_copy(update={"product_wide": (-15.0, 0.1)}),
+    "campaigns": A.model_copy(update={"campaign": (-15.0, 0.1)}),
+}
+"""Parts that are assumptions; the mirror and the covariates are left out of the data instead."""
+
+
+def world_of(seed: int) -> World | None:
+    """None where a series never moves: nothing would be fitted to it."""
+    world = simulate(DESIGN, A, seed)
+    return world if (world.frame.kind == 2).any(1).all() else None
+
+
+def ranks(result: Fit, values: dict[str, np.ndarray], rng: np.random.Generator) -> dict[str, list[int]]:
+    """{parameter: ranks of its true values, 0..RANKS}; of the families' courses a few months only."""
+    out = {}
+    for name, draws in draws_of(result.posterior["posterior"].to_dataset(), RANKS).items():
+        truth = values[name]
+        if name == "family_course":
+            cells = rng.integers(truth.shape[1], size=2)
+            draws, truth = draws[:, :, cells], truth[:, cells]
+        below, ties = (draws < truth).sum(0), (draws == truth).sum(0)
+        out[name] = np.ravel(below + rng.integers(0, ties + 1)).tolist()
+    return out
+
+
+def means(result: Fit) -> dict[str, list[float]]:
+    posterior = result.posterior["posterior"].to_dataset()
+    return {str(n): np.ravel(v.mean(("chain", "draw")).values).tolist() for n, v in posterior.items() if n != "family_course"}
+
+
+def regimes(result: Fit, a: Assumptions) -> dict[str, np.ndarray]:
+    """{filtered, smoothed: (unit, period) p(restricted)}."""
+    space, f = states(a), result.graph.frame
+    total = {which: np.zeros(f.unit_kind.shape) for which in ("filtered", "smoothed")}
+    draws = draws_of(result.posterior["posterior"].to_dataset(), 50)
+    for draw in evaluated(result.graph, draws):
+        layers = zip(total, filtered_and_smoothed(draw.unit), filtered_and_smoothed(draw.family), strict=True)
+        for which, own, wide in layers:
+            total[which] += causes(own, wide[f.family], space)[..., 2:].sum(-1)
+    return {which: v / len(next(iter(draws.values()))) for which, v in total.items()}
+
+
+def truth_of(world: World) -> np.ndarray:
+    """(unit, period) whether a restriction is in force."""
+    cause = cause_of(states(A))[world.unit_state, world.family_state[world.frame.family]].argmax(-1)
+    return cause >= CAUSES.index("targeted")
+
+
+def upto(f: Frame, months: int) -> Frame:
+    known = np.arange(f.periods) < months
+    flows = dataclasses.replace(f.flows, kind=np.where(known, f.flows.kind, MISSING).astype(np.int8))
+    return dataclasses.replace(
+        f, flows=flows, kind=np.where(known, f.kind, MISSING).astype(np.int8), family_seen=f.family_seen & known
+    )  # fmt: skip
+
+
+def leave_future_out(f: Frame, a: Assumptions, seed: int) -> float:
+    """Log density of the months from KNOWN on, given a fit to those before: one step at a time, parameters as they were drawn."""
+    result = fit(upto(f, KNOWN), a, COMPUTATION.model_copy(update={"seed": seed}))
+    draws = draws_of(result.posterior["posterior"].to_dataset(), 50)
+    told = extend_to(f, draws, dataclasses.replace(graph_of(f, a), frame=upto(f, KNOWN)), a, seed).log_predictive.sum(1)
+    return float(np.logaddexp.reduce(told) - np.log(len(told)))
+
+
+def less_data(f: Frame, part: str) -> Frame:
+    if part == "covariates":
+        return dataclasses.replace(f, drivers=np.zeros_like(f.drivers), wide_drivers=np.zeros_like(f.wide_drivers))
+    kind = f.flows.kind.copy()
+    kind[:, 1] = MISSING
+    return dataclasses.replace(f, flows=dataclasses.replace(f.flows, kind=kind))
+
+
+def calibrate(seed: int, folder: Path) -> None:
+    """Fit the world of `seed` and write what was said of it to `folder`, unless that is done."""
+    path = folder / f"world-{seed}.json"
+    if path.exists():
+        return
+    world = world_of(seed)
+    found: dict[str, Any] = {"seed": seed, "fitted": world is not None}
+    if world is not None:
+        result = fit(world.frame, A, COMPUTATION.model_copy(update={"seed": seed}))
+        said = regimes(result, A)
+        kind = world.frame.kind
+        found |= {
+            "ranks": ranks(result, world.values, np.random.default_rng(seed)),
+            "means": means(result),
+            "values": {n: np.ravel(v).tolist() for n, v in world.values.items() if n != "family_course"},
+            "restricted": truth_of(world).astype(int).tolist(),
+            "said": {which: np.round(p, 5).tolist() for which, p in said.items()},
+            "divergences": int(result.posterior["sample_stats"]["diverging"].sum()),
+            "year_on_year": year_on_year(world.frame).tolist(),
+            "markov_regression": markov_regression(world.frame).tolist() if seed % 4 == 0 else None,
+            "seen": (kind != MISSING).any(0).tolist(),
+        }
+    _write(path, found)
+
+
+def weigh_parts(seed: int, folder: Path) -> None:
+    """What the model less each of its parts says of the world of `seed`, and how well each foresees a year."""
+    path = folder / f"parts-{seed}.json"
+    if path.exists():
+        return
+    world = world_of(seed)
+    found: dict[str, Any] = {"seed": seed, "fitted": world is not None}
+    if world is not None:
+        f = world.frame
+        variants = {"": (f, A)} | {part: (less_data(f, part), A) for part in ("mirror", "covariates")}
+        variants |= {part: (f, a) for part, a in WITHOUT.items()}
+        found["restricted"] = truth_of(world).astype(int).tolist()
+        for part, (frame, a) in variants.items():
+            result = fit(frame, a, COMPUTATION.model_copy(update={"seed": seed}))
+            found[f"said:{part}"] = np.round(regimes(result, a)["filtered"], 5).tolist()
+            # Other data have no comparable density.
+            found[f"foreseen:{part}"] = None if part == "mirror" else leave_future_out(frame, a, seed)
+    _write(path, found)
+
+
+def _write(path: Path, found: dict[str, Any]) -> None:
+    partial = path.with_suffix(".part")
+    partial.write_text(json.dumps(found))
+    partial.replace(path)

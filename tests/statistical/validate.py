@@ -1,0 +1,48 @@
+"""Runs the validation, or what of it is not done yet, and writes docs/validation.md: python tests/statistical/validate.py"""
+
+import argparse
+import hashlib
+import os
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing import get_context
+from pathlib import Path
+
+import calibration
+import document
+import real
+from rich.console import Console
+
+from model import kernel
+from service.progress import counted
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+def digest() -> str:
+    """What the results depend on: the assumptions, the design, and how it is computed."""
+    source = "".join(Path(m.__file__).read_text() for m in (kernel, calibration))
+    return hashlib.sha256(f"{calibration.A.digest()}{calibration.DESIGN}{calibration.COMPUTATION}{source}".encode()).hexdigest()[:12]
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--worlds", type=int, default=100, help="worlds fitted for calibration")
+    options.add_argument("--parts", type=int, default=12, help="worlds on which the model less each part is judged")
+    options.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
+    options.add_argument("--folder", type=Path, default=ROOT / "var" / "validation", help="where finished pieces lie")
+    given = options.parse_args()
+    folder = given.folder / digest()
+    folder.mkdir(parents=True, exist_ok=True)
+    with ProcessPoolExecutor(given.jobs, mp_context=get_context("spawn")) as pool, counted(Console(stderr=True), "validation") as told:
+        todo = [pool.submit(calibration.calibrate, seed, folder) for seed in range(given.worlds)]
+        todo.append(pool.submit(real.describe, folder))
+        todo += [pool.submit(calibration.weigh_parts, seed, folder) for seed in range(given.parts)]
+        told(0, len(todo), f"finished pieces are kept in {folder}")
+        for done, future in enumerate(as_completed(todo), 1):
+            future.result()
+            told(done, len(todo), "")
+    document.write(folder, ROOT / "docs")
+
+
+if __name__ == "__main__":
+    main()
