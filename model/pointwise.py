@@ -1,9 +1,9 @@
 """Pointwise log densities beside the draws, so that ``az.loo``, ``az.lfo_cv`` and ``az.psense`` can ask their questions.
 
-The cell is a unit and month: ``log_likelihood["log_flow"]`` is log p(figures of the month | months before, parameters), summed over
-codes and offices, 0 where nothing is seen. Being one-step predictive densities they add up to the log likelihood, and leaving out a
-cell leaves it out as an observation but not as a history of later months (Bürkner, Gabry & Vehtari 2020, Journal of
-Statistical Computation and Simulation 90(14), 2499-2523).
+A ``cell`` is a unit and month with figures: ``log_likelihood["log_flow"]`` is log p(figures of the month | months before, parameters),
+over codes and offices; ``month`` is the same of all units of a month, for ``az.lfo_cv`` with ``time_dim="period"``. Being one-step
+predictive densities they add up to the log likelihood, and leaving out a cell leaves it out as an observation but not as a history
+of later months (Bürkner, Gabry & Vehtari 2020, Journal of Statistical Computation and Simulation 90(14), 2499-2523).
 """
 
 import numpy as np
@@ -23,10 +23,15 @@ def with_densities(fit: Fit, draws: int = 250) -> xr.DataTree:
     options = {"model": graph.model, "progressbar": False, "compile_kwargs": {"mode": "FAST_COMPILE"}}
     for compute in (compute_log_likelihood, compute_log_prior):
         tree = compute(tree, **options)
-    seen = tree["log_likelihood"].to_dataset().isel(period=slice(0, f.periods))
-    tree["log_likelihood"] = xr.DataTree(seen)
-    observed = np.where(np.isnan(f.observed_kg), np.nan, f.observed_kg)
+    cells = tree["log_likelihood"]["log_flow"].isel(period=slice(0, f.periods))
+    unit, period = np.nonzero(~np.isnan(f.observed_kg))
+    where = {"unit": xr.DataArray(unit, dims="cell"), "period": xr.DataArray(period, dims="cell")}
+    months = np.unique(period)
+    tree["log_likelihood"] = xr.DataTree(
+        xr.Dataset({"log_flow": cells.isel(where), "month": cells.isel(period=months).sum("unit")}, coords={"cell": np.arange(len(unit))})
+    )
+    kg = xr.DataArray(f.observed_kg, dims=("unit", "period"), coords={n: cells[n] for n in ("unit", "period")})
     tree["observed_data"] = xr.DataTree(
-        xr.Dataset({"log_flow": (("unit", "period"), observed)}, coords={n: seen[n] for n in ("unit", "period")})
+        xr.Dataset({"log_flow": np.log(kg.isel(where).clip(1)), "month": np.log(kg.isel(period=months).sum("unit").clip(1))})
     )
     return tree

@@ -26,8 +26,8 @@ class Assumptions(_Record):
     # sank a little" are two modes of one fit.
     surge: tuple[float, ...] = (1.6, 2.8)
     disrupted: tuple[float, ...] = (0.45, 0.75)
-    restricted: tuple[float, ...] = (0.33, 0.55, 0.75, 0.90, 0.98)
-    parted: tuple[float, ...] = (0.55, 0.90, 0.98)
+    restricted: tuple[float, ...] = (0.33, 0.55, 0.72, 0.84, 0.92, 0.98)
+    parted: tuple[float, ...] = (0.55, 0.84, 0.98)
     severity_move: float = Field(default=0.10, description="monthly probability that a restriction changes to a neighbouring severity")
 
     # Base rate: Ferguson (2025) counts 53 deniable Chinese measures in 2000-2023. Over some twenty targets that
@@ -37,7 +37,7 @@ class Assumptions(_Record):
     # Norway, Australia, Lithuania, Japan 2010: several goods of one target, not all, within weeks of each other.
     entry_join: tuple[float, float] = (-0.4, 0.5)  # log odds a month that a family is hit while a campaign opens
     entry_late: tuple[float, float] = (-4.0, 0.5)  # the same, later in a campaign
-    entry_lone: tuple[float, float] = (-5.5, 0.7)  # a measure on one good, outside any campaign
+    entry_lone: tuple[float, float] = (-5.8, 0.6)  # a measure on one good, outside any campaign
     spare: tuple[float, float] = (0.5, 1.5)  # Beta: share of measures on a family that leave a given code of it out
     entry_spread: float = 0.5  # sd of the importers' and families' deviations, half-normal
     product_wide: tuple[float, float] = (-5.1, 0.5)  # log odds a month that a measure on all importers begins; 0.006

@@ -16,8 +16,9 @@ ENTRIES = ("lone", "join", "late")
 ENTRY_OF_MOVE = ("lone", "join", "join", "late", "late", "lone")
 """How a unit becomes restricted: by a measure of its own, as one of those a campaign opens with, or later in a campaign."""
 assert len(EXIT_OF_MOVE) == len(ENTRY_OF_MOVE) == len(MOVES)
-BEGUN = (0.5, 1.0)
-"""A measure begins on some day of a month: the shares of its first month for which it is in force, all alike likely."""
+BEGUN = ((0.5, 0.4), (1.0, 0.6))
+"""(share of its first month for which a measure is in force, how often): of seventeen controls by China, Japan and Indonesia whose day
+is known, 2010-2026, ten began in a month's first eight days and seven later."""
 
 
 @dataclass(frozen=True)
@@ -96,8 +97,7 @@ def _pairs(role: np.ndarray, members: dict[str, np.ndarray], steps: np.ndarray, 
     found = []
     for k in range(role.size):
         for j in np.flatnonzero(leads[:, k])[np.argsort(role[leads[:, k]], kind="stable")]:
-            shares = BEGUN if at_rest[j] and role[k] == MEASURE else (1.0,)
-            found += [(j, k, share, 1 / len(shares)) for share in shares]
+            found += [(j, k, *begun) for begun in (BEGUN if at_rest[j] and role[k] == MEASURE else ((1.0, 1.0),))]
     before, now, begun, chance = map(np.array, zip(*found, strict=True))
     return {"before": before, "now": now, "begun": begun, "chance": chance}
 
