@@ -54,6 +54,7 @@ _POWER = 3  # (NU + 1) / 2
 _NORMAL = 8 / (3 * np.pi * np.sqrt(5))  # Gamma(3) / (Gamma(5/2) sqrt(5 pi)): t_5 at zero, unit scale
 _TINY = 1e-300
 
+# One file, although it is long: numba's cache looks at the file of the function it keeps, not at those of the functions in it.
 _compiled = njit(cache=True, error_model="numpy")
 
 

@@ -132,12 +132,14 @@ def explain(published: Published, unit: str, out: Console) -> None:
     out.print(row["sentence"], highlight=False, markup=False)
     names = ["month", "kind", "observed t", "expected t", "p(restr.)", "targeted", "wide", "disrupted", "open"]
     table = _table(*((n, "left" if n == "kind" else "right") for n in names))
-    for m in [m for m in row["history"] if m["kind"] != "smoothed"][-12:]:
+    for m in [*[m for m in row["history"] if m["kind"] != "smoothed"][-12:], *row["ahead"]]:
         t = ["-" if m[k] is None else f"{m[k] / 1e3:,.0f}" for k in ("observed_kg", "counterfactual_kg")]
         shares = (f"{m['causes'][k]:.2f}" for k in ("targeted", "product_wide", "disrupted", "open"))
         table.add_row(m["period"], m["kind"], *t, f"{m['probability']:.2f}", *shares)
     if row["history"]:
         out.print(table)
+    if row["onset"]:
+        out.print(f"restricted (smoothed p >= 0.5) since {row['onset']}, {row['age_months']} months so far", highlight=False)
     if row.get("evidence"):
         before, after = row["log_odds"]
         told = ", ".join(f"{name.replace('_', ' ')} {value:+.1f}" for name, value in row["evidence"].items())

@@ -38,6 +38,9 @@ def unit(importer, probability, family="magnets"):
         "data_through": "2026-09",
         "current": None if probability is None else month(probability),
         "nowcast": None if probability is None else month(probability, "nowcast", "2026-10"),
+        "ahead": [] if probability is None else [month(probability, "nowcast", "2026-11")],
+        "onset": "2026-08" if probability and probability >= 0.5 else None,
+        "age_months": 2 if probability and probability >= 0.5 else None,
         "history": [] if probability is None else [month(probability, *m) for m in HISTORY],
         "sentence": "says something",
     }
