@@ -14,7 +14,8 @@ from pytensor.link.numba.dispatch.basic import register_funcify_default_op_cache
 from model import kernel
 from model.kernel import CAMPAIGNS, adjoint, forward
 
-_VERSION = int(hashlib.sha256(Path(kernel.__file__).read_bytes()).hexdigest()[:15], 16)
+_SOURCE = Path(kernel.__file__).read_bytes() + Path(__file__).read_bytes()
+_VERSION = int(hashlib.sha256(_SOURCE).hexdigest()[:15], 16)
 """Goes into PyTensor's compile cache key, which does not look into the kernels: an upgrade must not run yesterday's."""
 
 INPUTS = (
@@ -73,7 +74,18 @@ class RegimeChain(Op):
         return [[name not in _CONSTANT, False, False] for name in INPUTS]
 
 
-# numba specialises neither on keyword nor on star arguments here, so they are written out; a 0-d slope becomes a number.
+# numba compiles a kernel anew for each type of its arguments, read-only and strided arrays among them; `_own` makes one of all. It
+# specialises neither on keyword nor on star arguments here, so they are written out; a 0-d slope becomes a number.
+
+
+@njit
+def _own(floats):
+    return floats.astype(np.float64)
+
+
+@njit
+def _own_int(integers):
+    return integers.astype(np.int64)
 
 
 @register_funcify_default_op_cache_key(RegimeChain)  # type: ignore[untyped-decorator]
@@ -81,8 +93,11 @@ def _numba_regime_chain(op: Op, node: Apply, **kwargs: Any) -> Any:
     @njit
     def regime_chain(x, scale, kind, hurdle, slope, rho, spare, relief, parting, hold, onset, pace, entry, exit, move, chain, group,
         initial, shift, role, own_course, before, now, begun):  # fmt: skip
-        return forward(x, scale, kind, hurdle, slope.item(), rho, spare, relief, parting, hold, onset, pace, entry, exit, move, chain,
-            group, initial, shift, role, own_course, before, now, begun)  # fmt: skip
+        return forward(
+            _own(x), _own(scale), _own_int(kind), _own(hurdle), np.float64(slope.item()), _own(rho), _own(spare), _own(relief),
+            _own(parting), _own(hold), _own(onset), _own(pace), _own(entry), _own(exit), _own(move), _own_int(chain), _own_int(group),
+            _own(initial), _own(shift), _own_int(role), _own(own_course), _own_int(before), _own_int(now), _own(begun),
+        )  # fmt: skip
 
     return regime_chain, _VERSION
 
@@ -92,8 +107,12 @@ def _numba_regime_adjoint(op: Op, node: Apply, **kwargs: Any) -> Any:
     @njit
     def regime_adjoint(x, scale, kind, hurdle, slope, rho, spare, relief, parting, hold, onset, pace, entry, exit, move, chain, group,
         initial, shift, role, own_course, before, now, begun, campaign, state, weight):  # fmt: skip
-        return adjoint(x, scale, kind, hurdle, slope.item(), rho, spare, relief, parting, hold, onset, pace, entry, exit, move, chain,
-            group, initial, shift, role, own_course, before, now, begun, campaign, state, weight)  # fmt: skip
+        return adjoint(
+            _own(x), _own(scale), _own_int(kind), _own(hurdle), np.float64(slope.item()), _own(rho), _own(spare), _own(relief),
+            _own(parting), _own(hold), _own(onset), _own(pace), _own(entry), _own(exit), _own(move), _own_int(chain), _own_int(group),
+            _own(initial), _own(shift), _own_int(role), _own(own_course), _own_int(before), _own_int(now), _own(begun),
+            _own(campaign), _own(state), _own(weight),
+        )  # fmt: skip
 
     return regime_adjoint, _VERSION
 

@@ -46,13 +46,13 @@ def told_by(draw: Draw, f: Frame, known: Iterable[str], since: int) -> Draw:
             alone_x = parts["exporter_x"] + (parts["difference"] if side else 0.0)
             x = np.where(late & both, alone_x, x)
             scale = np.where(late, parts["importer_scale" if side else "exporter_scale"], scale)
-        kind = np.where(late, own, kind).astype(np.int8)
+        kind = np.where(late, own, kind).astype(np.int64)
     if "total_trade" not in known:
         x = x + np.where(late, parts["control"], 0.0)
     if "other_destinations" not in known:
         x = x + np.where(late, family["x"][f.family_of], 0.0)
         unit |= {name: np.where(late, 0.0, unit[name]) for name in ("relief", "parting")}
-        family["kind"] = np.where(late, MISSING, family["kind"]).astype(np.int8)
+        family["kind"] = np.where(late, MISSING, family["kind"]).astype(np.int64)
     if "covariates" not in known:
         unit["onset"] = np.where(late, parts["onset_plain"], unit["onset"])
         family["onset"] = np.where(late, parts["onset_plain_wide"], family["onset"])
@@ -107,7 +107,7 @@ def detectability(draws: list[Draw], f: Frame, space: States, rng: np.random.Gen
         calm = _open_residuals(unit, recent[f.unit], rng)
         for n, share in enumerate(SQUEEZES):
             x = np.where(recent[f.unit], calm + np.log1p(-share), unit["x"])
-            kind = np.where(recent[f.unit] & (unit["kind"] != MISSING), POSITIVE, unit["kind"]).astype(np.int8)
+            kind = np.where(recent[f.unit] & (unit["kind"] != MISSING), POSITIVE, unit["kind"]).astype(np.int64)
             own = filtered(unit | {"x": x, "kind": kind})[:, :, space.restricted > 0].sum(-1)
             hit[:, n] += own[np.arange(len(last)), last] >= 0.5
     return xr.Dataset(

@@ -164,8 +164,8 @@ def build(f: Frame, assumptions: Assumptions) -> Graph:
         family = shared | vars(wide) | {
             "scale": pt.full((families, T), pm.LogNormal("noise_family", *a.noise_family)),
             "kind": data["family_kind"],
-            "hurdle": pt.full((families, T), NEVER_ZERO),
-            "slope": pt.constant(1.0),
+            "hurdle": pt.constant(np.full((families, T), NEVER_ZERO)),
+            "slope": pt.constant(np.array(1.0)),
             "rho": pt.full((families,), pt.tanh(pm.Normal("residual_family", *a.residual_family))),
             "spare": pt.zeros(families),
             "relief": pt.zeros((families, T)),

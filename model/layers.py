@@ -50,12 +50,13 @@ def evaluator(graph: Graph) -> Evaluate:
     given = [data[v.name] for v in graph.model.data_vars]
 
     def evaluate(values: Mapping[str, np.ndarray]) -> Draw:
-        arrays = [np.ascontiguousarray(v) for v in graph.equations.function(*(values[v.name] for v in graph.model.free_RVs), *given)]
+        arrays = [np.array(v, order="C") for v in graph.equations.function(*(values[v.name] for v in graph.model.free_RVs), *given)]
         unit, family = (dict(zip(INPUTS, arrays[i : i + len(INPUTS)], strict=True)) for i in (0, len(INPUTS)))
         for layer in (unit, family):
             layer["slope"] = layer["slope"].item()
             for name in MONTHLY:
                 layer[name] = np.ascontiguousarray(layer[name][:, : f.periods])
+            layer["kind"] = layer["kind"].astype(np.int64)
         monthly = (v[:, : f.periods] for v in arrays[2 * len(INPUTS) :])
         return Draw(unit, family, dict(zip(parts, monthly, strict=True)))
 

@@ -125,7 +125,7 @@ class Assumptions(_Record):
 class Computation(_Record):
     """How it is computed. The same record, panel and lock file give the same draws, bit for bit, on one machine."""
 
-    draws: int = 2200
+    draws: int = 2800
     tune: int = 500
     chains: int = 2
     cores: int = 2

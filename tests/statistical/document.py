@@ -121,6 +121,8 @@ def write(folder: Path, docs: Path) -> None:
 
 
 def _parts(parts: list[dict]) -> str:
+    if len(parts) < 2:
+        return "Not judged in this run: it takes two worlds at least (`--parts`)."
     whole = said(parts, lambda w: w["said:"]).log_score
     rows = []
     for part in ("mirror", "covariates", *WITHOUT):
