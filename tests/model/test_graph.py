@@ -132,6 +132,14 @@ def test_a_month_is_zero_only_if_no_office_saw_a_flow(tmp_path):
     assert kind[:4].tolist() == [ZERO, POSITIVE, POSITIVE, MISSING]
 
 
+def test_what_an_importer_books_of_last_months_shipment_is_no_flow(tmp_path):
+    rows = [row("2024-01", 100), row("2024-02", 0), row("2024-02", 40, "JPN"), row("2024-03", 0), row("2024-03", 40, "JPN")]
+    seen = flows(panel_of(tmp_path, rows))
+    assert seen.combined_kind()[0, :3].tolist() == [POSITIVE, ZERO, POSITIVE], "in March nothing was left to be booked"
+    assert seen.primary()[0, 1] == 0
+    np.testing.assert_allclose(np.exp(seen.primary()[0, [0, 2]]), [100, 40])
+
+
 def test_each_code_of_a_family_is_a_series_and_a_stopped_code_is_a_zero(tmp_path):
     rows = [
         row(f"2024-0{m}", kg, hs=hs)

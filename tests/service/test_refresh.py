@@ -59,6 +59,12 @@ def test_the_published_answer_names_the_cut_importer_and_says_why(done, settings
         assert abstaining == dict.fromkeys(["CHN.FRA.magnets", *(f"CHN.{i}.tea" for i in WATCH.importers)], "no figure known")
 
 
+def test_an_episode_has_its_onset_and_age_and_the_months_ahead_are_nowcasts(done):
+    japan = next(r for r in done.rows if r["unit"] == "CHN.JPN.magnets")
+    assert (japan["onset"], japan["age_months"]) == ("2023-01", 12)
+    assert [(m["period"], m["kind"]) for m in japan["ahead"]] == [(f"2024-0{n}", "nowcast") for n in (3, 4, 5)]
+
+
 def test_every_published_month_has_causes_that_sum_to_one(done):
     for row in done.rows:
         for month in row["history"]:

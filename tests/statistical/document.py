@@ -56,7 +56,11 @@ def _ecdf_plot(ranks: dict[str, np.ndarray], path: Path) -> str:
 def write(folder: Path, docs: Path) -> None:
     plt.switch_backend("svg")
     plt.rcParams["svg.hashsalt"] = "quietquota"
-    worlds, parts, real = pieces(folder, "world"), pieces(folder, "parts"), json.loads((folder / "real.json").read_text())
+    worlds, parts, real = (
+        pieces(folder, "world"),
+        pieces(folder, "parts"),
+        json.loads((folder / "real.json").read_text()) if (folder / "real.json").exists() else None,
+    )
     drawn = len(list(folder.glob("world-*.json")))
     ranks = parameter_ranks(worlds)
     answers = {which: said(worlds, lambda w, which=which: w["said"][which]) for which in ("filtered", "smoothed")}
@@ -98,6 +102,14 @@ def write(folder: Path, docs: Path) -> None:
         f"the whole model (negative = worse without the part). Foreseen: log density of the months from {KNOWN + 1} on, given a fit to the "
         "months before (leave-future-out), in nats a world; it cannot be compared without the mirror, whose figures are other data.",
         _parts(parts),
+    ]
+    if real:
+        sections += _real(real)
+    (docs / "validation.md").write_text("\n\n".join(sections) + "\n", encoding="utf-8")
+
+
+def _real(real: dict) -> list[str]:
+    return [
         "## Do the assumptions describe real figures?",
         "The bundled panel (China's rare-earth exports to eight partners, 2018-2024). Of flows drawn anew from the posterior, the share whose "
         "statistic lies below the real one, by series; values near 0 or 1 mean that the model makes other series than these.",
@@ -117,7 +129,6 @@ def write(folder: Path, docs: Path) -> None:
             [(c["name"], float(c["value"]), c["threshold"], c["outcome"]) for c in real["checks"]],
         ),
     ]
-    (docs / "validation.md").write_text("\n\n".join(sections) + "\n", encoding="utf-8")
 
 
 def _parts(parts: list[dict]) -> str:

@@ -22,7 +22,7 @@ from model.probabilities import regime_table
 from model.simulate import paths, readings
 from model.spec import Computation
 
-COMPUTATION = Computation(draws=600, tune=400)
+COMPUTATION = Computation(draws=400, tune=350)
 AS_OF = datetime(2025, 1, 31, tzinfo=UTC)
 SCALED = ["noise", "drift", "campaign", "product_wide", "entry_lone", "control_effect", "residual", "noise_family"]
 
@@ -78,8 +78,8 @@ def describe(folder: Path) -> None:
     told, own = replicated(f, result), statistics(f.primary, f.kind)
     tree = with_densities(result, draws=200)
     loo = azs.loo(tree, var_name="log_flow", pointwise=True)
-    scaled = azs.psense(tree, var_names=SCALED)
-    likelihood = azs.psense(tree, var_names=SCALED, group="likelihood")
+    asked = [name for name in SCALED if name in result.free]
+    scaled, likelihood = (azs.psense(tree, var_names=asked, group=group) for group in ("prior", "likelihood"))
     p = table["filtered"].sel(cause=["targeted", "product_wide"]).sum("cause").where(table["is_observed"]).values
     alarm = p >= 0.5
     starts = alarm & ~np.pad(alarm, [(0, 0), (1, 0)])[:, :-1]
@@ -87,7 +87,7 @@ def describe(folder: Path) -> None:
         "checks": records(run_checks(result.posterior, result.free, [])),
         "predictive": {n: np.mean(told[n] <= own[n][None], axis=0).tolist() for n in own},
         "loo": {"elpd": float(loo.elpd), "se": float(loo.se), "pareto_k_over": float(np.mean(loo.pareto_k.values > 0.7))},
-        "power_scaling": {n: [float(scaled[n].values), float(likelihood[n].values)] for n in SCALED},
+        "power_scaling": {n: [float(scaled[n].values), float(likelihood[n].values)] for n in asked},
         "alarms": int(starts.sum()),
         "unit_years": float(np.isfinite(p).sum() / 12),
         "highest": float(np.nanmax(p)),
