@@ -103,8 +103,7 @@ def write(folder: Path, docs: Path) -> None:
         "months before (leave-future-out), in nats a world; it cannot be compared without the mirror, whose figures are other data.",
         _parts(parts),
     ]
-    if real:
-        sections += _real(real)
+    sections += _real(real) if real else ["## Do the assumptions describe real figures?", "Not looked at in this run."]
     (docs / "validation.md").write_text("\n\n".join(sections) + "\n", encoding="utf-8")
 
 

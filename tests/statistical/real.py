@@ -22,7 +22,7 @@ from model.probabilities import regime_table
 from model.simulate import paths, readings
 from model.spec import Computation
 
-COMPUTATION = Computation(draws=400, tune=350)
+COMPUTATION = Computation(draws=1500, tune=500)
 AS_OF = datetime(2025, 1, 31, tzinfo=UTC)
 SCALED = ["noise", "drift", "campaign", "product_wide", "entry_lone", "control_effect", "residual", "noise_family"]
 
@@ -79,7 +79,9 @@ def describe(folder: Path) -> None:
     tree = with_densities(result, draws=200)
     loo = azs.loo(tree, var_name="log_flow", pointwise=True)
     asked = [name for name in SCALED if name in result.free]
-    scaled, likelihood = (azs.psense(tree, var_names=asked, group=group) for group in ("prior", "likelihood"))
+    # Their own priors only: those of what depends on them are part of the model.
+    scaled = azs.psense(tree, var_names=asked, group_var_names=asked)
+    likelihood = azs.psense(tree, var_names=asked, group="likelihood")
     p = table["filtered"].sel(cause=["targeted", "product_wide"]).sum("cause").where(table["is_observed"]).values
     alarm = p >= 0.5
     starts = alarm & ~np.pad(alarm, [(0, 0), (1, 0)])[:, :-1]
