@@ -7,6 +7,7 @@ model says p, a share p is true. Beside each world's own answer stand those of t
 
 import dataclasses
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -105,50 +106,47 @@ def less_data(f: Frame, part: str) -> Frame:
 
 def calibrate(seed: int, folder: Path) -> None:
     """Fit the world of `seed` and write what was said of it to `folder`, unless that is done."""
-    path = folder / f"world-{seed}.json"
-    if path.exists():
-        return
-    world = world_of(seed)
-    found: dict[str, Any] = {"seed": seed, "fitted": world is not None}
-    if world is not None:
-        result = fit(world.frame, A, COMPUTATION.model_copy(update={"seed": seed}))
-        said = regimes(result, A)
-        kind = world.frame.kind
-        found |= {
-            "ranks": ranks(result, world.values, np.random.default_rng(seed)),
-            "means": means(result),
-            "values": {n: np.ravel(v).tolist() for n, v in world.values.items() if n != "family_course"},
-            "restricted": truth_of(world).astype(int).tolist(),
-            "said": {which: np.round(p, 5).tolist() for which, p in said.items()},
-            "divergences": int(result.posterior["sample_stats"]["diverging"].sum()),
-            "year_on_year": year_on_year(world.frame).tolist(),
-            "markov_regression": markov_regression(world.frame).tolist() if seed % 4 == 0 else None,
-            "seen": (kind != MISSING).any(0).tolist(),
-        }
-    _write(path, found)
+    _piece(folder / f"world-{seed}.json", seed, _calibrated)
 
 
 def weigh_parts(seed: int, folder: Path) -> None:
-    """What the model less each of its parts says of the world of `seed`, and how well each foresees a year."""
-    path = folder / f"parts-{seed}.json"
+    """The same for what the model less each of its parts says of it, and how well each foresees a year."""
+    _piece(folder / f"parts-{seed}.json", seed, _less_each_part)
+
+
+def _piece(path: Path, seed: int, of: Callable[[World, int], dict[str, Any]]) -> None:
     if path.exists():
         return
     world = world_of(seed)
     found: dict[str, Any] = {"seed": seed, "fitted": world is not None}
     if world is not None:
-        f = world.frame
-        variants = {"": (f, A)} | {part: (less_data(f, part), A) for part in ("mirror", "covariates")}
-        variants |= {part: (f, a) for part, a in WITHOUT.items()}
-        found["restricted"] = truth_of(world).astype(int).tolist()
-        for part, (frame, a) in variants.items():
-            result = fit(frame, a, COMPUTATION.model_copy(update={"seed": seed}))
-            found[f"said:{part}"] = np.round(regimes(result, a)["filtered"], 5).tolist()
-            # Other data have no comparable density.
-            found[f"foreseen:{part}"] = None if part == "mirror" else leave_future_out(frame, a, seed)
-    _write(path, found)
-
-
-def _write(path: Path, found: dict[str, Any]) -> None:
+        found |= {"restricted": truth_of(world).astype(int).tolist()} | of(world, seed)
     partial = path.with_suffix(".part")
     partial.write_text(json.dumps(found))
     partial.replace(path)
+
+
+def _calibrated(world: World, seed: int) -> dict[str, Any]:
+    result = fit(world.frame, A, COMPUTATION.model_copy(update={"seed": seed}))
+    return {
+        "ranks": ranks(result, world.values, np.random.default_rng(seed)),
+        "means": means(result),
+        "values": {n: np.ravel(v).tolist() for n, v in world.values.items() if n != "family_course"},
+        "said": {which: np.round(p, 5).tolist() for which, p in regimes(result, A).items()},
+        "divergences": int(result.posterior["sample_stats"]["diverging"].sum()),
+        "year_on_year": year_on_year(world.frame).tolist(),
+        "markov_regression": markov_regression(world.frame).tolist() if seed % 4 == 0 else None,
+    }
+
+
+def _less_each_part(world: World, seed: int) -> dict[str, Any]:
+    f = world.frame
+    variants = {"": (f, A)} | {part: (less_data(f, part), A) for part in ("mirror", "covariates")}
+    variants |= {part: (f, a) for part, a in WITHOUT.items()}
+    found: dict[str, Any] = {}
+    for part, (frame, a) in variants.items():
+        result = fit(frame, a, COMPUTATION.model_copy(update={"seed": seed}))
+        found[f"said:{part}"] = np.round(regimes(result, a)["filtered"], 5).tolist()
+        # Other data have no comparable density.
+        found[f"foreseen:{part}"] = None if part == "mirror" else leave_future_out(frame, a, seed)
+    return found

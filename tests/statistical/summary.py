@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from calibration import DESIGN, RANKS
+from calibration import RANKS
 from scipy import stats
 
 LEVELS = (0.5, 0.8, 0.9)
@@ -120,6 +120,3 @@ def recovery(worlds: list[dict[str, Any]]) -> dict[str, float]:
     scalar = [n for n, v in worlds[0]["values"].items() if len(v) == 1 and n in worlds[0]["means"]]
     pairs = {n: np.array([(w["values"][n][0], w["means"][n][0]) for w in worlds]).T for n in scalar}
     return {n: float(stats.spearmanr(*pair).statistic) for n, pair in pairs.items()}
-
-
-UNITS = len(DESIGN.importers) * len(DESIGN.families)
