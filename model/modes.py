@@ -19,10 +19,9 @@ import numpy as np
 from model.fit import Fit, anchor, fit
 from model.frame import Frame
 from model.kernel import POSITIVE
-from model.layers import draws_of, evaluated, filtered_and_smoothed
-from model.probabilities import causes
+from model.layers import draws_of
+from model.probabilities import restricted
 from model.spec import Assumptions, Computation
-from model.states import states
 
 NATS = 5.0
 OTHER_ANSWERS = 0.3
@@ -92,10 +91,4 @@ def screen(fitted: Fit, assumptions: Assumptions, computation: Computation) -> l
 
 def _restricted(fitted: Fit, a: Assumptions, draws: int = 30) -> np.ndarray:
     """(unit, period) smoothed p(restricted)."""
-    space, f = states(a), fitted.graph.frame
-    total = np.zeros(f.unit_kind.shape)
-    some = draws_of(fitted.posterior["posterior"].to_dataset(), draws)
-    for draw in evaluated(fitted.graph, some):
-        own, wide = (filtered_and_smoothed(layer)[1] for layer in (draw.unit, draw.family))
-        total += causes(own, wide[f.family], space)[..., 2:].sum(-1)
-    return total / len(next(iter(some.values())))
+    return restricted(draws_of(fitted.posterior["posterior"].to_dataset(), draws), fitted.graph, a)["smoothed"]

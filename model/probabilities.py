@@ -56,6 +56,17 @@ def _withheld(unit: np.ndarray, family: np.ndarray, space: States) -> np.ndarray
     return np.einsum("...j,...k,jk->...", unit, family, share, optimize=True)
 
 
+def restricted(draws: dict[str, np.ndarray], graph: Graph, a: Assumptions) -> dict[str, np.ndarray]:
+    """{``filtered``, ``smoothed``: (unit, period) p(restricted), mean over draws}; the one answer, without the rest of a table."""
+    space, f = states(a), graph.frame
+    total = {which: np.zeros(f.unit_kind.shape) for which in ("filtered", "smoothed")}
+    for draw in evaluated(graph, draws):
+        layers = zip(total, filtered_and_smoothed(draw.unit), filtered_and_smoothed(draw.family), strict=True)
+        for which, own, wide in layers:
+            total[which] += causes(own, wide[f.family], space)[..., 2:].sum(-1)
+    return {which: v / len(next(iter(draws.values()))) for which, v in total.items()}
+
+
 def regime_table(
     draws: dict[str, np.ndarray], graph: Graph, panel: Panel, assumptions: Assumptions, computation: Computation, smooth: bool = True
 ) -> xr.Dataset:

@@ -18,8 +18,8 @@ from model.fit import Fit, fit
 from model.frame import Frame
 from model.graph import graph_of
 from model.kernel import MISSING
-from model.layers import draws_of, evaluated, filtered_and_smoothed
-from model.probabilities import CAUSES, cause_of, causes
+from model.layers import draws_of
+from model.probabilities import CAUSES, cause_of, restricted
 from model.simulate import Design, World, simulate
 from model.spec import Assumptions, Computation
 from model.states import states
@@ -64,14 +64,7 @@ def means(result: Fit) -> dict[str, list[float]]:
 
 def regimes(result: Fit, a: Assumptions) -> dict[str, np.ndarray]:
     """{filtered, smoothed: (unit, period) p(restricted)}."""
-    space, f = states(a), result.graph.frame
-    total = {which: np.zeros(f.unit_kind.shape) for which in ("filtered", "smoothed")}
-    draws = draws_of(result.posterior["posterior"].to_dataset(), 50)
-    for draw in evaluated(result.graph, draws):
-        layers = zip(total, filtered_and_smoothed(draw.unit), filtered_and_smoothed(draw.family), strict=True)
-        for which, own, wide in layers:
-            total[which] += causes(own, wide[f.family], space)[..., 2:].sum(-1)
-    return {which: v / len(next(iter(draws.values()))) for which, v in total.items()}
+    return restricted(draws_of(result.posterior["posterior"].to_dataset(), 50), result.graph, a)
 
 
 def truth_of(world: World) -> np.ndarray:
