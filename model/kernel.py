@@ -14,7 +14,7 @@ With p = (z_{t-1}, z_t) one of the six :data:`MOVES`, roles a of j and b of k, a
     P(z_t \mid z_{t-1}) &= \begin{cases}\text{onset}_{gt} & \text{calm to onset} \\ \text{pace}_0 & \text{onset to ongoing} \\
                             \text{pace}_1 & \text{ongoing to calm}\end{cases} \\
     P(s_t = k \mid s_{t-1} = j, p) &= \text{move}_{jk}\, Q_{ab}, \qquad
-    Q = \begin{pmatrix} (1 - q)(1 - e_p) & (1 - q)\, e_p & q \\ u_p & 1 - u_p & 0 \\ 1 - h & 1 - h & h \end{pmatrix} \\
+    Q = \begin{pmatrix} (1 - q)(1 - e_p) & (1 - q)\, e_p & q \\ u_p (1 - h) & 1 - u_p & u_p h \\ 1 - h & 1 - h & h \end{pmatrix} \\
     P(\text{zero} \mid s_t = k) &= \sigma(\text{hurdle}_{nt} - \text{slope}\; m_k) \\
     x_{nt} - m_{s_t} &= \rho_n\,(x_{n,t-1} - m_{s_{t-1}}) + \text{scale}_{nt}\;\varepsilon_t, \quad \varepsilon_t \sim t_\nu
 
@@ -268,7 +268,7 @@ def _odds(c, t, p, entry, exit, parting, hold, odds):
     """odds[a, b] = Q of the module's docstring for chain c, month t and move p."""
     e, q, u, h = entry[c, p], parting[c, t], exit[p], hold[c, t]
     odds[0, 0], odds[0, 1], odds[0, 2] = (1.0 - q) * (1.0 - e), (1.0 - q) * e, q
-    odds[1, 0], odds[1, 1], odds[1, 2] = u, 1.0 - u, 0.0
+    odds[1, 0], odds[1, 1], odds[1, 2] = u * (1.0 - h), 1.0 - u, u * h
     odds[2, 0], odds[2, 1], odds[2, 2] = 1.0 - h, 1.0 - h, h
 
 
@@ -439,11 +439,11 @@ def adjoint(
                         for a in range(_ROLES):
                             g_flow[a, z, s] += odds[n, p, a, b] * pull
                             g_odds[a, b] += flow[n, a, z, s] * pull
-                    e, q = entry[c, p], parting[c, t]
+                    e, q, u, h = entry[c, p], parting[c, t], exit[p], hold[c, t]
                     g_entry[c, p] += (1.0 - q) * (g_odds[0, 1] - g_odds[0, 0])
                     g_parting[c, t] += g_odds[0, 2] - (1.0 - e) * g_odds[0, 0] - e * g_odds[0, 1]
-                    g_exit[p] += g_odds[1, 0] - g_odds[1, 1]
-                    g_hold[c, t] += g_odds[2, 2] - g_odds[2, 0] - g_odds[2, 1]
+                    g_exit[p] += (1.0 - h) * g_odds[1, 0] + h * g_odds[1, 2] - g_odds[1, 1]
+                    g_hold[c, t] += g_odds[2, 2] - g_odds[2, 0] - g_odds[2, 1] + u * (g_odds[1, 2] - g_odds[1, 0])
                 # later_state of month t has been read for the last time and becomes that of month t - 1.
                 later_state[n] = 0.0
                 for k in range(K):

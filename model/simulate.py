@@ -155,7 +155,7 @@ def _choose(weights: np.ndarray, rng: np.random.Generator) -> int:
 def _chances(kernel: dict[str, np.ndarray], c: Any, t: int, move: int, state: Any) -> np.ndarray:
     """(pair,) probability that chain c, in `state` the month before, takes the pair in month t."""
     e, q, u, h = kernel["entry"][c, move], kernel["parting"][c, t], kernel["exit"][move], kernel["hold"][c, t]
-    odds = np.array([[(1 - q) * (1 - e), (1 - q) * e, q], [u, 1 - u, 0], [1 - h, 1 - h, h]])
+    odds = np.array([[(1 - q) * (1 - e), (1 - q) * e, q], [u * (1 - h), 1 - u, u * h], [1 - h, 1 - h, h]])
     role = kernel["role"]
     return np.where(kernel["before"] == state, kernel["move"] * odds[role[kernel["before"]], role[kernel["now"]]], 0.0)
 

@@ -41,6 +41,7 @@ class States:
     parted: np.ndarray
     steps: np.ndarray
     after_parting: np.ndarray
+    after_measure: np.ndarray
     own_course: np.ndarray
     before: np.ndarray
     now: np.ndarray
@@ -63,17 +64,24 @@ def states(a: Assumptions) -> States:
     role = np.select([members["restricted"], members["parted"]], [MEASURE, PARTED], INNOCENT).astype(np.int64)
     initial = 0.88 * even["open"] + 0.04 * (even["surge"] + even["disrupted"] + even["restricted"])
     steps = _neighbours(members["restricted"], a.severity_move) + _neighbours(members["parted"], a.severity_move)
-    # What has parted and stays down when the family recovers is a restriction of about the same severity.
-    nearest = np.zeros((K, K))
-    restricted = np.flatnonzero(members["restricted"])
-    for j in np.flatnonzero(members["parted"]):
-        nearest[j, restricted[np.abs(shift[restricted] - shift[j]).argmin()]] = 1.0
+    # What has parted and stays down when the family recovers is a restriction of about the same severity; and a unit that a measure
+    # of its own no longer holds fares, under a measure on all, about as it did.
+    after_parting = _nearest(shift, members["parted"], members["restricted"])
+    after_measure = _nearest(shift, members["restricted"], members["parted"])
     # Where licences set the flow, the family's common shortfall does not lower it further.
     own_course = members["exempt"] | members["restricted"] | members["parted"]
     return States(
-        shift, role, initial, steps=steps, after_parting=nearest, own_course=own_course.astype(float), **even,
-        **_pairs(role, members, steps, nearest),
+        shift, role, initial, steps=steps, after_parting=after_parting, after_measure=after_measure, own_course=own_course.astype(float), **even,
+        **_pairs(role, members, steps, after_parting + after_measure),
     )  # fmt: skip
+
+
+def _nearest(shift: np.ndarray, origin: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """Steps from each state of `origin` to that of `target` whose shift is nearest."""
+    steps = np.zeros((shift.size, shift.size))
+    for j in np.flatnonzero(origin):
+        steps[j, np.flatnonzero(target)[np.abs(shift[target] - shift[j]).argmin()]] = 1.0
+    return steps
 
 
 def _neighbours(where: np.ndarray, moves: float) -> np.ndarray:
@@ -87,10 +95,10 @@ def _neighbours(where: np.ndarray, moves: float) -> np.ndarray:
     return steps
 
 
-def _pairs(role: np.ndarray, members: dict[str, np.ndarray], steps: np.ndarray, nearest: np.ndarray) -> dict[str, np.ndarray]:
+def _pairs(role: np.ndarray, members: dict[str, np.ndarray], steps: np.ndarray, crossing: np.ndarray) -> dict[str, np.ndarray]:
     """The pairs between which a move may lead, by the state now and then by the role before."""
     innocent = role == INNOCENT
-    leads = np.outer(innocent, ~innocent) | np.outer(~innocent, members["open"]) | (steps > 0) | (nearest > 0)
+    leads = np.outer(innocent, ~innocent) | np.outer(~innocent, members["open"]) | (steps > 0) | (crossing > 0)
     leads |= np.outer(members["open"], innocent) | np.outer(members["exempt"] | members["surge"] | members["disrupted"], members["open"])
     leads |= np.outer(members["surge"], members["disrupted"]) | np.diag(innocent)
     at_rest = members["open"] | members["exempt"]
@@ -127,4 +135,4 @@ def transitions(a: Assumptions, rates: dict[str, Any], depth: tuple[float, ...] 
     )  # fmt: skip
     entered = np.outer(innocent, s.restricted + s.parted)
     left = np.outer(s.restricted > 0, s.open) + (1 - a.stays_down) * np.outer(s.parted > 0, s.open) + a.stays_down * s.after_parting
-    return (from_innocent + (entered + left + s.steps))[s.before, s.now] * s.chance
+    return (from_innocent + (entered + left + s.after_measure + s.steps))[s.before, s.now] * s.chance

@@ -36,7 +36,6 @@ def a_problem(seed, chains=1, periods=3, states=3, groups=1, series=None):
         (j, k, begun)
         for k in range(states)
         for j in np.argsort(role, kind="stable")
-        if not (role[j] == MEASURE and role[k] == PARTED)
         for begun in ((0.4, 1.0) if role[j] == INNOCENT and role[k] == MEASURE else (1.0,))
     ]
     before, now, begun = map(np.array, zip(*pairs, strict=True))
@@ -79,8 +78,8 @@ def a_problem(seed, chains=1, periods=3, states=3, groups=1, series=None):
 def chance(p, c, t, move, i):
     """P(pair i | state before it, move), from the table in the module's docstring."""
     e, q, u, h = p["entry"][c, move], p["parting"][c, t], p["exit"][move], p["hold"][c, t]
-    odds = {(0, 0): (1 - q) * (1 - e), (0, 1): (1 - q) * e, (0, 2): q, (1, 0): u, (1, 1): 1 - u, (2, 0): 1 - h, (2, 1): 1 - h, (2, 2): h}
-    return p["move"][i] * odds[p["role"][p["before"][i]], p["role"][p["now"][i]]]
+    odds = [[(1 - q) * (1 - e), (1 - q) * e, q], [u * (1 - h), 1 - u, u * h], [1 - h, 1 - h, h]]
+    return p["move"][i] * odds[p["role"][p["before"][i]]][p["role"][p["now"][i]]]
 
 
 def log_chain(p, c, path, campaign):
