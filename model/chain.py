@@ -12,16 +12,12 @@ from pytensor.graph.op import Op
 from pytensor.link.numba.dispatch.basic import register_funcify_default_op_cache_key
 
 from model import kernel
-from model.kernel import CAMPAIGNS, adjoint, forward
+from model.kernel import CAMPAIGNS, INPUTS, adjoint, forward
 
 _SOURCE = Path(kernel.__file__).read_bytes() + Path(__file__).read_bytes()
 _VERSION = int(hashlib.sha256(_SOURCE).hexdigest()[:15], 16)
 """Goes into PyTensor's compile cache key, which does not look into the kernels: an upgrade must not run yesterday's."""
 
-INPUTS = (
-    "x", "scale", "kind", "hurdle", "slope", "rho", "spare", "relief", "parting", "hold", "onset", "pace", "entry", "exit", "move",
-    "chain", "group", "initial", "shift", "role", "own_course", "before", "now", "begun",
-)  # fmt: skip
 _NDIM = (2, 2, 2, 2, 0, 1, 1, 2, 2, 2, 2, 1, 2, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1)
 _CONSTANT = ("kind", "chain", "group", "initial", "shift", "role", "own_course", "before", "now", "begun")
 MONTHLY = ("x", "scale", "kind", "hurdle", "relief", "parting", "hold", "onset")
@@ -44,7 +40,7 @@ class RegimeAdjoint(Op):
 
 
 class RegimeChain(Op):
-    """(predictive[C, T], campaign[G, T, Z], state[C, T, Z, K]) of :func:`forward`; only ``predictive`` is differentiable."""
+    """(predictive[C, T], campaign[G, T, Z], state[T, Z, K, C]) of :func:`forward`; only ``predictive`` is differentiable."""
 
     __props__ = ()
 
@@ -61,7 +57,7 @@ class RegimeChain(Op):
     def infer_shape(self, node: Apply, shapes: Any) -> list[Any]:
         chains, months = shapes[INPUTS.index("entry")][0], shapes[0][1]
         groups, states = shapes[INPUTS.index("onset")][0], shapes[INPUTS.index("shift")][0]
-        return [(chains, months), (groups, months, CAMPAIGNS), (chains, months, CAMPAIGNS, states)]
+        return [(chains, months), (groups, months, CAMPAIGNS), (months, CAMPAIGNS, states, chains)]
 
     def pullback(self, inputs: Any, outputs: Any, cotangents: Any) -> list[Variable]:
         from pytensor.gradient import disconnected_type

@@ -33,10 +33,17 @@ that costs is measured against full enumeration in ``tests/test_chain_oracle.py`
 
 ``predictive[c, t]`` = log p(y_ct | months before t, chains of the group before c in month t); the sum over all is the log
 likelihood, and the gradient is the exact adjoint of the recursion, for any cotangent.
+
+Chains are worked on side by side: the last axis of the arrays inside is the *lane*, a chain, so that loops over it use vector
+registers.
 """
+
+from collections import namedtuple
 
 import numpy as np
 from numba import njit
+from numba.core.cpu import CPUTargetOptions
+from numba.core.options import TargetOptions
 
 MISSING, ZERO, POSITIVE = 0, 1, 2
 INNOCENT, MEASURE, PARTED = 0, 1, 2
@@ -47,6 +54,11 @@ CAMPAIGN_START = (0.96, 0.01, 0.03)
 NU = 5.0
 NEVER_ZERO = -800.0
 """A hurdle at which no state can show a zero."""
+INPUTS = (
+    "x", "scale", "kind", "hurdle", "slope", "rho", "spare", "relief", "parting", "hold", "onset", "pace", "entry", "exit", "move",
+    "chain", "group", "initial", "shift", "role", "own_course", "before", "now", "begun",
+)  # fmt: skip
+Layer = namedtuple("Layer", INPUTS)
 CAMPAIGNS, _P, _ROLES = 3, len(MOVES), 3
 _FROM, _TO = np.array(MOVES).T.copy()
 _START = np.array(CAMPAIGN_START)
@@ -54,13 +66,26 @@ _POWER = 3  # (NU + 1) / 2
 _NORMAL = 8 / (3 * np.pi * np.sqrt(5))  # Gamma(3) / (Gamma(5/2) sqrt(5 pi)): t_5 at zero, unit scale
 _TINY = 1e-300
 
+_LANES, _WIDTH = 24, 8
+"""Chains worked on side by side: about so many, in whole groups, filled up to a multiple of what a vector register holds."""
+# What a lane's month shows, as rows of a view. The residual under pair i is BASE[combination_i] + CARRIED shift_before_i - shift_now_i,
+# where a combination says which of the two states keep a course of their own; its density is (1 + INVERSE residual^2)^-3 times
+# FRONT + BACK p(zero). Where nothing or a zero is shown INVERSE is 0, so that no loop has to ask.
+_BASE = 0
+_CARRIED, _INVERSE, _FRONT, _BACK, _CALMNESS, _RELIEVED, _ZERO_SEEN, _SEEN, _SPARED, _SPARE, _RELIEF = range(4, 15)
+_ROWS = 15
+
 # One file, although it is long: numba's cache looks at the file of the function it keeps, not at those of the functions in it.
 _compiled = njit(cache=True, error_model="numpy")
+# numba can tell the compiler that the arrays of a function do not overlap, and has no public switch for it. For loops over lanes,
+# which keep to vector registers only so: without it the kernel takes 1.4 times as long.
+CPUTargetOptions.noalias = TargetOptions.Mapping("noalias")
+_loops = njit(cache=True, error_model="numpy", noalias=True)
 
 
 @_compiled
 def _members(group, groups):
-    """(order, first, most): chains sorted by group, stably; those of group g are order[first[g]:first[g + 1]], at most `most`."""
+    """(order, first): chains sorted by group, stably; those of group g are order[first[g]:first[g + 1]]."""
     first = np.zeros(groups + 1, np.int64)
     for g in group:
         first[g + 1] += 1
@@ -70,7 +95,37 @@ def _members(group, groups):
     for c in range(group.size):
         order[free[group[c]]] = c
         free[group[c]] += 1
-    return order, first, (first[1:] - first[:-1]).max()
+    return order, first
+
+
+@_compiled
+def _ranks(chain, chains):
+    """ranks[r, c] = the r-th series of chain c, -1 where it has fewer."""
+    order, first = _members(chain, chains)
+    ranks = np.full((max((first[1:] - first[:-1]).max(), 1), chains), -1)
+    for c in range(chains):
+        for r in range(first[c + 1] - first[c]):
+            ranks[r, c] = order[first[c] + r]
+    return ranks
+
+
+@_compiled
+def _block_end(g, first):
+    """Groups g : end are worked on together."""
+    end = g + 1
+    while end + 1 < first.size and first[end + 1] - first[g] <= _LANES:
+        end += 1
+    return end
+
+
+@_compiled
+def _lanes(order, low, high):
+    """(lane,) chains order[low:high], the last of them repeated up to a whole number of registers; what those say is not used."""
+    count = (high - low + _WIDTH - 1) // _WIDTH * _WIDTH
+    lanes = np.empty(count, np.int64)
+    for n in range(count):
+        lanes[n] = order[min(low + n, high - 1)]
+    return lanes
 
 
 @_compiled
@@ -89,170 +144,177 @@ def _bounds(before, now, role):
 
 
 @_compiled
-def _pair_shifts(shift, before, now, begun):
-    """(before, now) log multiples of the flow by pair, were there no relief."""
-    here = np.log1p(-begun * (1.0 - np.exp(shift[now])))
-    return shift[before], here
+def _pairs(p):
+    """By pair of states: log multiples before and now, were there no relief; the combination of courses; 1 where a code may be left out."""
+    shift_now = np.log1p(-p.begun * (1.0 - np.exp(p.shift[p.now])))
+    combination = (2.0 * p.own_course[p.before] + p.own_course[p.now]).astype(np.int64)
+    measured = (np.maximum(p.role[p.before], p.role[p.now]) > 0).astype(np.float64)
+    return p.shift[p.before], shift_now, combination, measured
 
 
 @_compiled
-def _month_shifts(c, t, relief, own_course, before, now, pair_before, pair_now, shift_before, shift_now):
-    """The month's shifts by pair of states: of a state of its own course, that plus `relief`."""
-    here, there = relief[c, t], relief[c, t - 1] if t > 0 else 0.0
-    for i in range(now.size):
-        shift_before[i] = pair_before[i] + own_course[before[i]] * there
-        shift_now[i] = pair_now[i] + own_course[now[i]] * here
-
-
-@_compiled
-def _silence(hurdle, lift, own_course, relieved, silent):
-    """silent[k] = p(zero | k), and silent[K] that of a spared series. lift[k] = exp(slope * shift[k]), relieved = exp(slope * relief)."""
-    K = lift.size
+def _show(view, n, kind, x, x_before, paired, scale, rho, hurdle, slope, relief, relief_before, spare):
+    """Fill lane n of a view. paired : the month before has a positive flow, x_before."""
+    view[:, n] = 0.0
+    view[_FRONT, n], view[_SPARED, n], view[_SPARE, n], view[_RELIEF, n] = 1.0, 1.0, spare, relief
+    if kind == MISSING:
+        return
     calm = np.exp(-hurdle)
-    for k in range(K):
-        silent[k] = 1.0 / (1.0 + calm * lift[k] * (relieved if own_course[k] > 0 else 1.0))
-    silent[K] = 1.0 / (1.0 + calm)
-
-
-@_compiled
-def _view(n, t, x, scale, kind, rho, shift_before, shift_now, now, silent, main):
-    """What month t of series n shows: main[i] its density (or probability) given pair i of states; returned is the same were it
-    left out of the measure.
-    """
-    K = silent.size - 1
-    if kind[n, t] == ZERO:
-        for i in range(now.size):
-            main[i] = silent[now[i]]
-        return silent[K]
-    paired = t > 0 and kind[n, t - 1] == POSITIVE
-    carried = rho[n] if paired else 0.0
-    s = scale[n, t] if paired else scale[n, t] / np.sqrt(1.0 - rho[n] * rho[n])
-    inverse = 1.0 / (NU * s * s)
-    front = _NORMAL / s
-    plain = x[n, t] - (rho[n] * x[n, t - 1] if paired else 0.0)
-    for i in range(now.size):
-        e = plain + carried * shift_before[i] - shift_now[i]
-        d = 1.0 / (1.0 + e * e * inverse)
-        main[i] = front * d * d * d
-    for i in range(now.size):
-        main[i] *= 1.0 - silent[now[i]]
+    silent = 1.0 / (1.0 + calm)
+    view[_SEEN, n], view[_CALMNESS, n], view[_RELIEVED, n] = 1.0, calm, np.exp(slope * relief)
+    if kind == ZERO:
+        view[_ZERO_SEEN, n], view[_FRONT, n], view[_BACK, n], view[_SPARED, n] = 1.0, 0.0, 1.0, silent
+        return
+    carried = rho if paired else 0.0
+    s = scale if paired else scale / np.sqrt(1.0 - rho * rho)
+    plain, inverse, front = x - carried * x_before, 1.0 / (NU * s * s), _NORMAL / s
+    there, here = carried * relief_before, relief
+    view[_BASE, n], view[_BASE + 1, n], view[_BASE + 2, n], view[_BASE + 3, n] = plain, plain - here, plain + there, plain + there - here
+    view[_CARRIED, n], view[_INVERSE, n], view[_FRONT, n], view[_BACK, n] = carried, inverse, front, -front
     d = 1.0 / (1.0 + plain * plain * inverse)
-    return front * d * d * d * (1.0 - silent[K])
+    view[_SPARED, n] = front * d * d * d * (1.0 - silent)
 
 
 @_compiled
-def _measured(role, before, now):
-    """1 for pairs in which a code may be left out."""
-    return (np.maximum(role[before], role[now]) > 0).astype(np.float64)
+def _look(p, t, lanes, ranks, lift, view, silent):
+    """Fill view[r] and silent[r] with what month t shows of the r-th series of each lane."""
+    for r in range(ranks.shape[0]):
+        for n in range(lanes.size):
+            c = lanes[n]
+            m = ranks[r, c]
+            if m < 0:
+                _show(view[r], n, MISSING, 0.0, 0.0, False, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+                continue
+            paired = t > 0 and p.kind[m, t - 1] == POSITIVE
+            x_before, relief_before = (p.x[m, t - 1], p.relief[c, t - 1]) if paired else (0.0, 0.0)
+            _show(
+                view[r], n, p.kind[m, t], p.x[m, t], x_before, paired, p.scale[m, t], p.rho[m], p.hurdle[m, t], p.slope, p.relief[c, t],
+                relief_before, p.spare[m],
+            )  # fmt: skip
+        _silence(view[r], lift, p.own_course, silent[r])
+
+
+@_loops
+def _silence(view, lift, own_course, silent):
+    """silent[k] = p(zero | k), and silent[K] that of a spared series. lift[k] = exp(slope shift[k])."""
+    K = lift.size
+    for k in range(K):
+        own = own_course[k]
+        for n in range(view.shape[1]):
+            silent[k, n] = 1.0 / (1.0 + view[_CALMNESS, n] * lift[k] * (own * view[_RELIEVED, n] + (1.0 - own)))
+    for n in range(view.shape[1]):
+        silent[K, n] = 1.0 / (1.0 + view[_CALMNESS, n])
+
+
+@_loops
+def _densities(view, silent, shift_before, shift_now, combination, now, out):
+    """out[i] = density (or probability) of what a view shows, given pair i of states."""
+    for i in range(now.size):
+        base, k, there, here = combination[i], now[i], shift_before[i], shift_now[i]
+        for n in range(view.shape[1]):
+            e = view[base, n] + view[_CARRIED, n] * there - here
+            d = 1.0 / (1.0 + e * e * view[_INVERSE, n])
+            out[i, n] = d * d * d * (view[_FRONT, n] + view[_BACK, n] * silent[k, n])
+
+
+@_loops
+def _mix(view, main, measured, f):
+    """f times the mixture of `main` and what the series shows were it left out of the measure."""
+    for i in range(main.shape[0]):
+        for n in range(view.shape[1]):
+            q = measured[i] * view[_SPARE, n]
+            f[i, n] *= (1.0 - q) * main[i, n] + q * view[_SPARED, n]
 
 
 @_compiled
-def _emissions(
-    members, x, scale, kind, hurdle, slope, rho, spare, relief, shift, role, own_course, before, now, begun, series, first_series, f
-):  # fmt: skip
-    """f[n, t, i] = density of what month t shows of all series of chain members[n], given pair i of states."""
-    K, pairs, T = shift.size, now.size, x.shape[1]
-    shift_before, shift_now, main = np.empty(pairs), np.empty(pairs), np.empty(pairs)
-    pair_before, pair_now = _pair_shifts(shift, before, now, begun)
-    silent, lift, measured = np.empty(K + 1), np.exp(slope * shift), _measured(role, before, now)
-    f[: members.size] = 1.0
-    for n in range(members.size):
-        c = members[n]
-        for t in range(T):
-            _month_shifts(c, t, relief, own_course, before, now, pair_before, pair_now, shift_before, shift_now)
-            relieved = np.exp(slope * relief[c, t])
-            for r in range(first_series[c], first_series[c + 1]):
-                m = series[r]
-                if kind[m, t] == MISSING:
-                    continue
-                _silence(hurdle[m, t], lift, own_course, relieved, silent)
-                spared = _view(m, t, x, scale, kind, rho, shift_before, shift_now, now, silent, main)
-                if spare[m] == 0.0:
-                    for i in range(pairs):
-                        f[n, t, i] *= main[i]
-                else:
-                    for i in range(pairs):
-                        q = spare[m] * measured[i]
-                        f[n, t, i] *= (1.0 - q) * main[i] + q * spared
+def _whole(p, lanes, ranks):
+    """Whether each lane is one series that no measure leaves out: its density is then all there is."""
+    if ranks.shape[0] > 1:
+        return False
+    kept = 0.0
+    for c in lanes:
+        kept += p.spare[ranks[0, c]] if ranks[0, c] >= 0 else 0.0
+    return kept == 0.0
 
 
 @_compiled
-def _pull_emissions(
-    members, g_f, x, scale, kind, hurdle, slope, rho, spare, relief, shift, role, own_course, before, now, begun, series, first_series,
-    g_x, g_scale, g_hurdle, g_rho, g_spare, g_relief,
-):  # fmt: skip
-    """Adds to the gradients what g_f[n, t, i], the pull on log f, means for them; returns that for the slope."""
-    K, pairs, T = shift.size, now.size, x.shape[1]
-    shift_before, shift_now, main, g_main = np.empty(pairs), np.empty(pairs), np.empty(pairs), np.empty(pairs)
-    pair_before, pair_now = _pair_shifts(shift, before, now, begun)
-    silent, lift, mass = np.empty(K + 1), np.exp(slope * shift), np.empty(K + 1)
-    measured = _measured(role, before, now)
-    g_slope = 0.0
-    for n in range(members.size):
-        c = members[n]
-        for t in range(T):
-            _month_shifts(c, t, relief, own_course, before, now, pair_before, pair_now, shift_before, shift_now)
-            relieved = np.exp(slope * relief[c, t])
-            for r in range(first_series[c], first_series[c + 1]):
-                m = series[r]
-                if kind[m, t] == MISSING:
-                    continue
-                _silence(hurdle[m, t], lift, own_course, relieved, silent)
-                spared = _view(m, t, x, scale, kind, rho, shift_before, shift_now, now, silent, main)
-                left_out, by_spare = 0.0, 0.0
-                if spare[m] == 0.0 and first_series[c + 1] - first_series[c] == 1:
-                    # The only series of its chain is never spared: its density is all there is, and `spare` a constant.
-                    g_main[:] = g_f[n, t]
-                else:
-                    for i in range(pairs):
-                        q = spare[m] * measured[i]
-                        pulled = g_f[n, t, i] / max((1.0 - q) * main[i] + q * spared, _TINY)
-                        by_spare += measured[i] * pulled * (spared - main[i])
-                        left_out += q * pulled * spared
-                        g_main[i] = (1.0 - q) * pulled * main[i]  # by log main
-                g_spare[m] += by_spare
-                mass[:] = 0.0
-                mass[K] = left_out
-                for i in range(pairs):
-                    mass[now[i]] += g_main[i]
-                zero = kind[m, t] == ZERO
-                for k in range(K + 1):
-                    pull = mass[k] * (1.0 - silent[k] if zero else -silent[k])
-                    g_hurdle[m, t] += pull
-                    if k < K:
-                        g_slope -= pull * (shift[k] + own_course[k] * relief[c, t])
-                        g_relief[c, t] -= pull * slope * own_course[k]
-                if zero:
-                    continue
-                paired = t > 0 and kind[m, t - 1] == POSITIVE
-                carried = rho[m] if paired else 0.0
-                s = scale[m, t] if paired else scale[m, t] / np.sqrt(1.0 - rho[m] * rho[m])
-                inverse = 1.0 / (NU * s * s)
-                plain = x[m, t] - (rho[m] * x[m, t - 1] if paired else 0.0)
-                pull = plain * inverse / (1.0 + plain * plain * inverse)
-                g_plain, g_carried, here, there = left_out * pull, 0.0, 0.0, 0.0
-                g_s = left_out * (2 * _POWER * plain * pull - 1.0)
-                for i in range(pairs):
-                    e = plain + carried * shift_before[i] - shift_now[i]
-                    main[i] = e * inverse / (1.0 + e * e * inverse)
-                for i in range(pairs):
-                    pull = g_main[i] * main[i]
-                    g_plain += pull
-                    g_carried += pull * shift_before[i]
-                    here += pull * own_course[now[i]]
-                    there += pull * own_course[before[i]]
-                    g_s += 2 * _POWER * (plain + carried * shift_before[i] - shift_now[i]) * pull - g_main[i]
-                g_relief[c, t] += 2 * _POWER * here
-                g_plain *= -2 * _POWER
-                g_x[m, t] += g_plain
-                g_scale[m, t] += g_s / scale[m, t]
-                if paired:
-                    g_x[m, t - 1] -= rho[m] * g_plain
-                    g_rho[m] -= x[m, t - 1] * g_plain + 2 * _POWER * g_carried
-                    g_relief[c, t - 1] -= 2 * _POWER * carried * there
-                else:
-                    g_rho[m] += g_s * rho[m] / (1.0 - rho[m] * rho[m])
-    return g_slope
+def _emit(view, silent, shift_before, shift_now, combination, measured, now, whole, main, f):
+    """f[i] = density of what all series of a lane show, given pair i of states."""
+    if whole:
+        _densities(view[0], silent[0], shift_before, shift_now, combination, now, f)
+        return
+    f[:] = 1.0
+    for r in range(view.shape[0]):
+        _densities(view[r], silent[r], shift_before, shift_now, combination, now, main)
+        _mix(view[r], main, measured, f)
+
+
+@_loops
+def _odds(entry, exit, parting, hold, odds):
+    """odds[p, a, b] = Q of the module's docstring for move p."""
+    for p in range(_P):
+        u = exit[p]
+        for n in range(parting.size):
+            e, q, h = entry[p, n], parting[n], hold[n]
+            odds[p, 0, 0, n] = (1.0 - q) * (1.0 - e)
+            odds[p, 0, 1, n] = (1.0 - q) * e
+            odds[p, 0, 2, n] = q
+            odds[p, 1, 0, n] = u * (1.0 - h)
+            odds[p, 1, 1, n] = 1.0 - u
+            odds[p, 1, 2, n] = u * h
+            odds[p, 2, 0, n] = 1.0 - h
+            odds[p, 2, 1, n] = 1.0 - h
+            odds[p, 2, 2, n] = h
+
+
+@_loops
+def _flows(earlier, f, move, before, bound, calm, opening, ongoing, flow):
+    """flow[a, z, k] = sum over pairs from role a to k of earlier[z, j] move f: before the odds of a role are counted."""
+    for k in range(bound.shape[0]):
+        for a in range(_ROLES):
+            calm[:] = 0.0
+            opening[:] = 0.0
+            ongoing[:] = 0.0
+            for i in range(bound[k, a], bound[k, a + 1]):
+                j, w = before[i], move[i]
+                for n in range(f.shape[1]):
+                    g = w * f[i, n]
+                    calm[n] += earlier[0, j, n] * g
+                    opening[n] += earlier[1, j, n] * g
+                    ongoing[n] += earlier[2, j, n] * g
+            for n in range(f.shape[1]):
+                flow[a, 0, k, n] = calm[n]
+            for n in range(f.shape[1]):
+                flow[a, 1, k, n] = opening[n]
+            for n in range(f.shape[1]):
+                flow[a, 2, k, n] = ongoing[n]
+
+
+@_loops
+def _join(flow, odds, role, joint, evidence):
+    """joint[p, k] = p(s_t = k, y_t | move p); evidence[p] its sum over k."""
+    for p in range(_P):
+        z = _FROM[p]
+        for n in range(evidence.shape[1]):
+            evidence[p, n] = _TINY
+        for k in range(role.size):
+            b = role[k]
+            for n in range(evidence.shape[1]):
+                v = odds[p, 0, b, n] * flow[0, z, k, n] + odds[p, 1, b, n] * flow[1, z, k, n] + odds[p, 2, b, n] * flow[2, z, k, n]
+                joint[p, k, n] = v
+                evidence[p, n] += v
+
+
+@_loops
+def _collapse(share, joint, later):
+    """later[z] = sum over the two moves that lead to z of share joint."""
+    for k in range(joint.shape[1]):
+        for n in range(joint.shape[2]):
+            later[0, k, n] = share[0, n] * joint[0, k, n] + share[5, n] * joint[5, k, n]
+        for n in range(joint.shape[2]):
+            later[1, k, n] = share[1, n] * joint[1, k, n] + share[2, n] * joint[2, k, n]
+        for n in range(joint.shape[2]):
+            later[2, k, n] = share[3, n] * joint[3, k, n] + share[4, n] * joint[4, k, n]
 
 
 @_compiled
@@ -264,58 +326,11 @@ def _moves(onset, pace, campaign, out):
 
 
 @_compiled
-def _odds(c, t, p, entry, exit, parting, hold, odds):
-    """odds[a, b] = Q of the module's docstring for chain c, month t and move p."""
-    e, q, u, h = entry[c, p], parting[c, t], exit[p], hold[c, t]
-    odds[0, 0], odds[0, 1], odds[0, 2] = (1.0 - q) * (1.0 - e), (1.0 - q) * e, q
-    odds[1, 0], odds[1, 1], odds[1, 2] = u * (1.0 - h), 1.0 - u, u * h
-    odds[2, 0], odds[2, 1], odds[2, 2] = 1.0 - h, 1.0 - h, h
-
-
-@_compiled
-def _predict(
-    t, members, state, start, entry, exit, parting, hold, move, f, before, bound, role, flow, odds, joint, evidence
-):  # fmt: skip
-    """joint[n, p, k] = p(s_t = k, y_t | move p) of each member; evidence[n, p] its sum over k.
-
-    flow[n, a, z, k] : the same before the odds of a role are counted, by the campaign and role of the month before. odds[n, p] : Q.
-    The three campaigns are written out: their sums stay in registers.
-    """
-    K = role.size
-    for n in range(members.size):
-        c = members[n]
-        for k in range(K):
-            for a in range(_ROLES):
-                calm = opening = ongoing = 0.0
-                for i in range(bound[k, a], bound[k, a + 1]):
-                    j, w = before[i], move[i] * f[n, t, i]
-                    if t > 0:
-                        calm += state[c, t - 1, 0, j] * w
-                        opening += state[c, t - 1, 1, j] * w
-                        ongoing += state[c, t - 1, 2, j] * w
-                    else:
-                        calm += start[j] * w
-                flow[n, a, 0, k] = calm
-                flow[n, a, 1, k] = opening if t > 0 else calm
-                flow[n, a, 2, k] = ongoing if t > 0 else calm
-        for p in range(_P):
-            _odds(c, t, p, entry, exit, parting, hold, odds[n, p])
-            z, total = _FROM[p], _TINY
-            for k in range(K):
-                b = role[k]
-                joint[n, p, k] = (
-                    odds[n, p, 0, b] * flow[n, 0, z, k] + odds[n, p, 1, b] * flow[n, 1, z, k] + odds[n, p, 2, b] * flow[n, 2, z, k]
-                )  # fmt: skip
-                total += joint[n, p, k]
-            evidence[n, p] = total
-
-
-@_compiled
-def _weigh(weight, evidence):
-    """weight <- weight * evidence, normalised; returned is the sum before."""
+def _weigh(weight, evidence, n):
+    """weight <- weight * evidence of lane n, normalised; returned is the sum before."""
     total = _TINY
     for p in range(_P):
-        weight[p] *= evidence[p]
+        weight[p] *= evidence[p, n]
         total += weight[p]
     for p in range(_P):
         weight[p] /= total
@@ -323,39 +338,177 @@ def _weigh(weight, evidence):
 
 
 @_compiled
+def _entries(p, lanes):
+    entry = np.empty((_P, lanes.size))
+    for n in range(lanes.size):
+        entry[:, n] = p.entry[lanes[n]]
+    return entry
+
+
+@_compiled
+def _put(state, lanes, out):
+    """out[z, k, c] <- state[z, k, n] of the lane n that is chain c."""
+    for z in range(CAMPAIGNS):
+        for k in range(state.shape[1]):
+            for n in range(lanes.size):
+                out[z, k, lanes[n]] = state[z, k, n]
+
+
+@_compiled
+def _state_before(p, t, lanes, state, out):
+    """out[z, k] : p(s_{t-1} = k | z_{t-1}, y_1..t-1) of each lane."""
+    for z in range(CAMPAIGNS):
+        for k in range(p.initial.size):
+            for n in range(lanes.size):
+                out[z, k, n] = state[t - 1, z, k, lanes[n]] if t > 0 else p.initial[k]
+
+
+@_compiled
 def forward(
     x, scale, kind, hurdle, slope, rho, spare, relief, parting, hold, onset, pace, entry, exit, move, chain, group, initial, shift,
     role, own_course, before, now, begun,
 ):  # fmt: skip
-    """(predictive[C, T], campaign[G, T, Z], state[C, T, Z, K]): p(z_t | y_1..t) and p(s_t | z_t, y_1..t)."""
+    """(predictive[C, T], campaign[G, T, Z], state[T, Z, K, C]): p(z_t | y_1..t) and p(s_t | z_t, y_1..t)."""
+    p = Layer(
+        x, scale, kind, hurdle, slope, rho, spare, relief, parting, hold, onset, pace, entry, exit, move, chain, group, initial, shift,
+        role, own_course, before, now, begun,
+    )  # fmt: skip
     C, T, K, G = entry.shape[0], x.shape[1], shift.size, onset.shape[0]
-    predictive, campaign, state = np.empty((C, T)), np.empty((G, T, CAMPAIGNS)), np.zeros((C, T, CAMPAIGNS, K))
-    order, first, most = _members(group, G)
-    series, first_series, _ = _members(chain, C)
-    bound = _bounds(before, now, role)
-    f, flow, odds = np.empty((most, T, now.size)), np.empty((most, _ROLES, CAMPAIGNS, K)), np.empty((most, _P, _ROLES, _ROLES))
-    joint, evidence, weight = np.empty((most, _P, K)), np.empty((most, _P)), np.empty(_P)
-    for g in range(G):
-        members = order[first[g] : first[g + 1]]
-        _emissions(
-            members, x, scale, kind, hurdle, slope, rho, spare, relief, shift, role, own_course, before, now, begun, series, first_series, f
-        )  # fmt: skip
+    predictive, campaign, state = np.empty((C, T)), np.empty((G, T, CAMPAIGNS)), np.empty((T, CAMPAIGNS, K, C))
+    order, first = _members(group, G)
+    ranks, bound, lift = _ranks(chain, C), _bounds(before, now, role), np.exp(slope * shift)
+    shift_before, shift_now, combination, measured = _pairs(p)
+    R, weight = ranks.shape[0], np.empty(_P)
+    g = 0
+    while g < G:
+        end = _block_end(g, first)
+        low, high = first[g], first[end]
+        lanes = _lanes(order, low, high)
+        N, whole, entries = lanes.size, _whole(p, lanes, ranks), _entries(p, lanes)
+        view, silent, main, f = np.empty((R, _ROWS, N)), np.empty((R, K + 1, N)), np.empty((now.size, N)), np.empty((now.size, N))
+        odds, flow = np.empty((_P, _ROLES, _ROLES, N)), np.empty((_ROLES, CAMPAIGNS, K, N))
+        joint, evidence, share = np.empty((_P, K, N)), np.empty((_P, N)), np.zeros((_P, N))
+        calm, opening, ongoing = np.empty(N), np.empty(N), np.empty(N)
+        state_before, state_now = np.empty((CAMPAIGNS, K, N)), np.empty((CAMPAIGNS, K, N))
+        _state_before(p, 0, lanes, state, state_before)
         for t in range(T):
-            _predict(t, members, state, initial, entry, exit, parting, hold, move, f, before, bound, role, flow, odds, joint, evidence)
-            _moves(onset[g, t], pace, campaign[g, t - 1] if t > 0 else _START, weight)
-            for n in range(members.size):
-                predictive[members[n], t] = np.log(_weigh(weight, evidence[n]))
-            arrived = campaign[g, t]
-            arrived[:] = 0.0
-            for p in range(_P):
-                arrived[_TO[p]] += weight[p]
-            for n in range(members.size):
-                c = members[n]
-                for p in range(_P):
-                    share = weight[p] / max(arrived[_TO[p]], _TINY) / evidence[n, p]
-                    for s in range(K):
-                        state[c, t, _TO[p], s] += share * joint[n, p, s]
+            _look(p, t, lanes, ranks, lift, view, silent)
+            _emit(view, silent, shift_before, shift_now, combination, measured, now, whole, main, f)
+            _odds(entries, exit, parting[lanes, t], hold[lanes, t], odds)
+            _flows(state_before, f, move, before, bound, calm, opening, ongoing, flow)
+            _join(flow, odds, role, joint, evidence)
+            for h in range(g, end):
+                _moves(onset[h, t], pace, campaign[h, t - 1] if t > 0 else _START, weight)
+                for n in range(first[h] - low, first[h + 1] - low):
+                    predictive[lanes[n], t] = np.log(_weigh(weight, evidence, n))
+                arrived = campaign[h, t]
+                arrived[:] = 0.0
+                for i in range(_P):
+                    arrived[_TO[i]] += weight[i]
+                for n in range(first[h] - low, first[h + 1] - low):
+                    for i in range(_P):
+                        share[i, n] = weight[i] / max(arrived[_TO[i]], _TINY) / evidence[i, n]
+            _collapse(share, joint, state_now)
+            _put(state_now, lanes[: high - low], state[t])
+            state_before, state_now = state_now, state_before
+        g = end
     return predictive, campaign, state
+
+
+@_loops
+def _pull_back(share, later, joint, evidence, pulled):
+    """pulled[p] = what later[z, k], the pull on log p(s_t), means for the share of move p, in units of it."""
+    for p in range(_P):
+        z = _TO[p]
+        for n in range(evidence.shape[1]):
+            pulled[p, n] = 0.0
+        for k in range(joint.shape[1]):
+            for n in range(evidence.shape[1]):
+                pulled[p, n] += later[z, k, n] * joint[p, k, n]
+        for n in range(evidence.shape[1]):
+            pulled[p, n] /= evidence[p, n]
+
+
+@_loops
+def _pull_joint(share, later, pulled, by_evidence, evidence, odds, flow, role, pull, g_flow, g_odds):
+    """g_flow[a, z, k] and g_odds[p, a, b] from the pull on the joint of each move and state."""
+    N = evidence.shape[1]
+    g_flow[:] = 0.0
+    g_odds[:] = 0.0
+    for p in range(_P):
+        z, to = _FROM[p], _TO[p]
+        for k in range(role.size):
+            b = role[k]
+            for n in range(N):
+                pull[n] = (share[p, n] * (later[to, k, n] - pulled[p, n]) + by_evidence[p, n]) / evidence[p, n]
+            for a in range(_ROLES):
+                for n in range(N):
+                    g_flow[a, z, k, n] += odds[p, a, b, n] * pull[n]
+                for n in range(N):
+                    g_odds[p, a, b, n] += flow[a, z, k, n] * pull[n]
+
+
+@_loops
+def _pull_pairs(earlier, f, move, before, bound, g_flow, later_calm, later_opening, later_ongoing, g_f, g_move):
+    """The pull on log f, on move (in units of it) and, added up, on the states of the month before."""
+    for k in range(bound.shape[0]):
+        for a in range(_ROLES):
+            for i in range(bound[k, a], bound[k, a + 1]):
+                j, v = before[i], move[i]
+                for n in range(f.shape[1]):
+                    w = v * f[i, n]
+                    by_calm, by_opening, by_ongoing = g_flow[a, 0, k, n], g_flow[a, 1, k, n], g_flow[a, 2, k, n]
+                    later_calm[j, n] += w * by_calm
+                    later_opening[j, n] += w * by_opening
+                    later_ongoing[j, n] += w * by_ongoing
+                    by_f = w * (earlier[0, j, n] * by_calm + earlier[1, j, n] * by_opening + earlier[2, j, n] * by_ongoing)
+                    g_f[i, n] = by_f
+                    g_move[i, n] += by_f
+
+
+@_loops
+def _pull_mix(view, main, measured, f, g_f, g_main, by_spare, left_out):
+    """The pull of a mixture on log main, on the odds of being left out, and on the density were the series left out."""
+    by_spare[:] = 0.0
+    left_out[:] = 0.0
+    for i in range(main.shape[0]):
+        for n in range(view.shape[1]):
+            q = measured[i] * view[_SPARE, n]
+            pulled = g_f[i, n] / max((1.0 - q) * main[i, n] + q * view[_SPARED, n], _TINY)
+            by_spare[n] += measured[i] * pulled * (view[_SPARED, n] - main[i, n])
+            left_out[n] += q * pulled * view[_SPARED, n]
+            g_main[i, n] = (1.0 - q) * pulled * main[i, n]
+
+
+@_loops
+def _pull_residual(view, g_main, shift_before, shift_now, combination, now, by_base, by_carried, by_scale, mass):
+    """by_base[combination], by_carried and by_scale : sums over pairs of pull, pull shift_before and pull e, where pull is that on
+    the residual less its factor of -2 _POWER; mass[k] : of the pull on log density, by the state now.
+    """
+    for i in range(now.size):
+        base, k, there, here = combination[i], now[i], shift_before[i], shift_now[i]
+        for n in range(view.shape[1]):
+            e = view[base, n] + view[_CARRIED, n] * there - here
+            pull = g_main[i, n] * e * view[_INVERSE, n] / (1.0 + e * e * view[_INVERSE, n])
+            by_base[base, n] += pull
+            by_carried[n] += pull * there
+            by_scale[n] += pull * e
+            mass[k, n] += g_main[i, n]
+
+
+@_loops
+def _pull_silence(view, mass, silent, shift, own_course, by_hurdle, by_slope, by_relief):
+    """What the masses mean for the odds of a zero. mass[K] : of a spared series. by_relief is in units of the slope."""
+    K = shift.size
+    for k in range(K + 1):
+        own = own_course[k] if k < K else 0.0
+        moved = shift[k] if k < K else 0.0
+        of_state = 1.0 if k < K else 0.0
+        for n in range(view.shape[1]):
+            pull = mass[k, n] * view[_SEEN, n] * (view[_ZERO_SEEN, n] - silent[k, n])
+            by_hurdle[n] += pull
+            by_slope[n] -= of_state * pull * (moved + own * view[_RELIEF, n])
+            by_relief[n] -= own * pull
 
 
 @_compiled
@@ -365,114 +518,171 @@ def adjoint(
     campaign, state, weight,
 ):  # fmt: skip
     """Gradients of sum(weight * predictive) by :data:`model.chain.DIFFERENTIABLE`, in that order."""
+    p = Layer(
+        x, scale, kind, hurdle, slope, rho, spare, relief, parting, hold, onset, pace, entry, exit, move, chain, group, initial, shift,
+        role, own_course, before, now, begun,
+    )  # fmt: skip
     C, T, K, G = entry.shape[0], x.shape[1], shift.size, onset.shape[0]
     g_x, g_scale, g_hurdle = np.zeros(x.shape), np.zeros(x.shape), np.zeros(x.shape)
     g_rho, g_spare, g_relief = np.zeros(x.shape[0]), np.zeros(x.shape[0]), np.zeros((C, T))
     g_parting, g_hold = np.zeros((C, T)), np.zeros((C, T))
     g_slope, g_onset, g_pace = 0.0, np.zeros((G, T)), np.zeros(2)
     g_entry, g_exit, g_move = np.zeros(entry.shape), np.zeros(_P), np.zeros(now.size)
-    order, first, most = _members(group, G)
-    series, first_series, _ = _members(chain, C)
-    bound = _bounds(before, now, role)
-    pairs = now.size
-    f, g_f = np.empty((most, T, pairs)), np.empty((most, T, pairs))
-    flow, odds = np.empty((most, _ROLES, CAMPAIGNS, K)), np.empty((most, _P, _ROLES, _ROLES))
-    joint, evidence, partial = np.empty((most, _P, K)), np.empty((most, _P)), np.empty((most, _P))
-    g_flow, g_odds = np.empty((_ROLES, CAMPAIGNS, K)), np.empty((_ROLES, _ROLES))
-    later_state, later_campaign, inner = np.empty((most, CAMPAIGNS, K)), np.empty(CAMPAIGNS), np.empty(CAMPAIGNS)
-    moving, by_evidence, g_share, g_move_log = np.empty(_P), np.empty(_P), np.empty(_P), np.empty(_P)
-    for g in range(G):
-        members = order[first[g] : first[g + 1]]
-        N = members.size
-        _emissions(
-            members, x, scale, kind, hurdle, slope, rho, spare, relief, shift, role, own_course, before, now, begun, series, first_series, f
-        )  # fmt: skip
-        later_campaign[:] = 0.0
-        later_state[:] = 0.0
+    order, first = _members(group, G)
+    ranks, bound, lift = _ranks(chain, C), _bounds(before, now, role), np.exp(slope * shift)
+    shift_before, shift_now, combination, measured = _pairs(p)
+    R, pairs = ranks.shape[0], now.size
+    moving, pulled_move, in_state = np.empty(_P), np.empty(_P), np.empty(CAMPAIGNS)
+    by_move, by_chain = np.empty(_P), np.empty(_P)
+    g = 0
+    while g < G:
+        end = _block_end(g, first)
+        low, high = first[g], first[end]
+        lanes = _lanes(order, low, high)
+        N, whole, entries = lanes.size, _whole(p, lanes, ranks), _entries(p, lanes)
+        view, silent, main, f = np.empty((R, _ROWS, N)), np.empty((R, K + 1, N)), np.empty((pairs, N)), np.empty((pairs, N))
+        odds, flow = np.empty((_P, _ROLES, _ROLES, N)), np.empty((_ROLES, CAMPAIGNS, K, N))
+        joint, evidence, share, partial = np.empty((_P, K, N)), np.empty((_P, N)), np.zeros((_P, N)), np.zeros((_P, N))
+        calm, opening, ongoing = np.empty(N), np.empty(N), np.empty(N)
+        earlier, later, later_campaign = np.empty((CAMPAIGNS, K, N)), np.zeros((CAMPAIGNS, K, N)), np.zeros((end - g, CAMPAIGNS))
+        pulled, by_evidence, pull = np.empty((_P, N)), np.zeros((_P, N)), np.empty(N)
+        g_flow, g_odds = np.empty((_ROLES, CAMPAIGNS, K, N)), np.empty((_P, _ROLES, _ROLES, N))
+        g_f, g_main, g_move_lane = np.empty((pairs, N)), np.empty((pairs, N)), np.zeros((pairs, N))
+        by_base, by_carried, by_scale, mass = np.empty((4, N)), np.empty(N), np.empty(N), np.empty((K + 1, N))
+        by_spare, left_out, by_hurdle, by_slope, by_relief = np.empty(N), np.zeros(N), np.empty(N), np.empty(N), np.empty(N)
         for t in range(T - 1, -1, -1):
-            _predict(t, members, state, initial, entry, exit, parting, hold, move, f, before, bound, role, flow, odds, joint, evidence)
-            earlier = campaign[g, t - 1] if t > 0 else _START
-            _moves(onset[g, t], pace, earlier, moving)
-            for n in range(N):
-                _weigh(moving, evidence[n])
-                partial[n] = moving
-            arrived = campaign[g, t]
-            # Through the collapse: state = sum over moves of moving / arrived * joint / evidence.
-            g_share[:] = 0.0
-            for n in range(N):
-                for p in range(_P):
-                    pulled = 0.0
-                    for s in range(K):
-                        pulled += later_state[n, _TO[p], s] * joint[n, p, s]
-                    g_share[p] += pulled / evidence[n, p]
-            inner[:] = 0.0
-            for p in range(_P):
-                inner[_TO[p]] += moving[p] / max(arrived[_TO[p]], _TINY) * g_share[p]
-            mean = 0.0
-            for p in range(_P):
-                z = _TO[p]
-                by_evidence[p] = later_campaign[z] + (g_share[p] - inner[z]) / max(arrived[z], _TINY)
-                mean += moving[p] * by_evidence[p]
-            for p in range(_P):
-                by_evidence[p] = moving[p] * (by_evidence[p] - mean)
-                g_move_log[p] = by_evidence[p]
-            later_campaign[:] = 0.0
-            # log evidence of chain n is in the totals of chains n, n + 1, ..., each with its own posterior over moves.
-            for n in range(N - 1, -1, -1):
-                c = members[n]
-                following = weight[members[n + 1], t] if n + 1 < N else 0.0
-                for p in range(_P):
-                    by_evidence[p] += (weight[c, t] - following) * partial[n, p]
-                    g_move_log[p] += (weight[c, t] - following) * partial[n, p]
-                g_flow[:] = 0.0
-                for p in range(_P):
-                    z, to = _FROM[p], _TO[p]
-                    share = moving[p] / max(arrived[to], _TINY)
-                    centre = 0.0
-                    for s in range(K):
-                        centre += later_state[n, to, s] * joint[n, p, s]
-                    centre /= evidence[n, p]
-                    g_odds[:] = 0.0
-                    for s in range(K):
-                        pull = (share * (later_state[n, to, s] - centre) + by_evidence[p]) / evidence[n, p]
-                        b = role[s]
-                        for a in range(_ROLES):
-                            g_flow[a, z, s] += odds[n, p, a, b] * pull
-                            g_odds[a, b] += flow[n, a, z, s] * pull
-                    e, q, u, h = entry[c, p], parting[c, t], exit[p], hold[c, t]
-                    g_entry[c, p] += (1.0 - q) * (g_odds[0, 1] - g_odds[0, 0])
-                    g_parting[c, t] += g_odds[0, 2] - (1.0 - e) * g_odds[0, 0] - e * g_odds[0, 1]
-                    g_exit[p] += (1.0 - h) * g_odds[1, 0] + h * g_odds[1, 2] - g_odds[1, 1]
-                    g_hold[c, t] += g_odds[2, 2] - g_odds[2, 0] - g_odds[2, 1] + u * (g_odds[1, 2] - g_odds[1, 0])
-                # later_state of month t has been read for the last time and becomes that of month t - 1.
-                later_state[n] = 0.0
-                for k in range(K):
-                    for a in range(_ROLES):
-                        g0, g1, g2 = g_flow[a, 0, k], g_flow[a, 1, k], g_flow[a, 2, k]
-                        for i in range(bound[k, a], bound[k, a + 1]):
-                            j, w = before[i], move[i] * f[n, t, i]
-                            if t > 0:
-                                reach = state[c, t - 1, 0, j] * g0 + state[c, t - 1, 1, j] * g1 + state[c, t - 1, 2, j] * g2
-                                later_state[n, 0, j] += w * g0
-                                later_state[n, 1, j] += w * g1
-                                later_state[n, 2, j] += w * g2
-                            else:
-                                reach = initial[j] * (g0 + g1 + g2)
-                            g_f[n, t, i] = w * reach  # by log f
-                            g_move[i] += f[n, t, i] * reach
-            for p in range(_P):
-                later_campaign[_FROM[p]] += g_move_log[p] / max(earlier[_FROM[p]], _TINY)
-            if onset[g, t] > 0.0:
-                g_onset[g, t] = g_move_log[1] / onset[g, t] - g_move_log[0] / (1.0 - onset[g, t])
-            g_pace[0] += g_move_log[3] / pace[0] - g_move_log[2] / (1.0 - pace[0])
-            g_pace[1] += g_move_log[5] / pace[1] - g_move_log[4] / (1.0 - pace[1])
-        g_slope += _pull_emissions(
-            members, g_f, x, scale, kind, hurdle, slope, rho, spare, relief, shift, role, own_course, before, now, begun, series,
-            first_series, g_x, g_scale, g_hurdle, g_rho, g_spare, g_relief,
-        )  # fmt: skip
+            _look(p, t, lanes, ranks, lift, view, silent)
+            _emit(view, silent, shift_before, shift_now, combination, measured, now, whole, main, f)
+            _state_before(p, t, lanes, state, earlier)
+            parted, held = parting[lanes, t], hold[lanes, t]
+            _odds(entries, exit, parted, held, odds)
+            _flows(earlier, f, move, before, bound, calm, opening, ongoing, flow)
+            _join(flow, odds, role, joint, evidence)
+            _pull_back(share, later, joint, evidence, pulled)
+            for h in range(g, end):
+                own, mates = later_campaign[h - g], range(first[h] - low, first[h + 1] - low)
+                start = campaign[h, t - 1] if t > 0 else _START
+                arrived = campaign[h, t]
+                _moves(onset[h, t], pace, start, moving)
+                for n in mates:
+                    _weigh(moving, evidence, n)
+                    partial[:, n] = moving
+                # Through the collapse: state = sum over moves of moving / arrived * joint / evidence.
+                pulled_move[:] = 0.0
+                for n in mates:
+                    pulled_move += pulled[:, n]
+                in_state[:] = 0.0
+                for i in range(_P):
+                    in_state[_TO[i]] += moving[i] / max(arrived[_TO[i]], _TINY) * pulled_move[i]
+                mean = 0.0
+                for i in range(_P):
+                    z = _TO[i]
+                    by_move[i] = own[z] + (pulled_move[i] - in_state[z]) / max(arrived[z], _TINY)
+                    mean += moving[i] * by_move[i]
+                for i in range(_P):
+                    by_move[i] = moving[i] * (by_move[i] - mean)
+                # log evidence of a chain is in its total and those of its later mates, each with its own posterior over moves.
+                by_chain[:] = by_move
+                following = 0.0
+                for n in range(first[h + 1] - low - 1, first[h] - low - 1, -1):
+                    here = weight[lanes[n], t]
+                    for i in range(_P):
+                        by_chain[i] += (here - following) * partial[i, n]
+                        by_evidence[i, n] = by_chain[i]
+                        share[i, n] = moving[i] / max(arrived[_TO[i]], _TINY)
+                    following = here
+                own[:] = 0.0
+                for i in range(_P):
+                    own[_FROM[i]] += by_chain[i] / max(start[_FROM[i]], _TINY)
+                if onset[h, t] > 0.0:
+                    g_onset[h, t] = by_chain[1] / onset[h, t] - by_chain[0] / (1.0 - onset[h, t])
+                g_pace[0] += by_chain[3] / pace[0] - by_chain[2] / (1.0 - pace[0])
+                g_pace[1] += by_chain[5] / pace[1] - by_chain[4] / (1.0 - pace[1])
+            _pull_joint(share, later, pulled, by_evidence, evidence, odds, flow, role, pull, g_flow, g_odds)
+            for n in range(high - low):
+                c = lanes[n]
+                for i in range(_P):
+                    o, e, q, u, h = g_odds[i, :, :, n], entry[c, i], parted[n], exit[i], held[n]
+                    g_entry[c, i] += (1.0 - q) * (o[0, 1] - o[0, 0])
+                    g_parting[c, t] += o[0, 2] - (1.0 - e) * o[0, 0] - e * o[0, 1]
+                    g_exit[i] += (1.0 - h) * o[1, 0] + h * o[1, 2] - o[1, 1]
+                    g_hold[c, t] += o[2, 2] - o[2, 0] - o[2, 1] + u * (o[1, 2] - o[1, 0])
+            later[:] = 0.0
+            _pull_pairs(earlier, f, move, before, bound, g_flow, later[0], later[1], later[2], g_f, g_move_lane)
+            for r in range(R):
+                if whole:
+                    g_main[:] = g_f
+                else:
+                    _densities(view[r], silent[r], shift_before, shift_now, combination, now, main)
+                    _pull_mix(view[r], main, measured, f, g_f, g_main, by_spare, left_out)
+                by_base[:] = 0.0
+                by_carried[:] = 0.0
+                by_scale[:] = 0.0
+                mass[:] = 0.0
+                _pull_residual(view[r], g_main, shift_before, shift_now, combination, now, by_base, by_carried, by_scale, mass)
+                mass[K] = left_out
+                by_hurdle[:] = 0.0
+                by_slope[:] = 0.0
+                by_relief[:] = 0.0
+                _pull_silence(view[r], mass, silent[r], shift, own_course, by_hurdle, by_slope, by_relief)
+                for n in range(high - low):
+                    c = lanes[n]
+                    m = ranks[r, c]
+                    if m < 0 or kind[m, t] == MISSING:
+                        continue
+                    if not whole:
+                        g_spare[m] += by_spare[n]
+                    g_hurdle[m, t] += by_hurdle[n]
+                    g_slope += by_slope[n]
+                    g_relief[c, t] += slope * by_relief[n]
+                    if kind[m, t] == ZERO:
+                        continue
+                    plain, inverse, carried = view[r, _BASE, n], view[r, _INVERSE, n], view[r, _CARRIED, n]
+                    alone = left_out[n] * plain * inverse / (1.0 + plain * plain * inverse)
+                    here, there = by_base[1, n] + by_base[3, n], by_base[2, n] + by_base[3, n]
+                    g_plain = -2 * _POWER * (alone + here + by_base[0, n] + by_base[2, n])
+                    g_s = 2 * _POWER * (alone * plain + by_scale[n]) - mass[:, n].sum()
+                    g_relief[c, t] += 2 * _POWER * here
+                    g_x[m, t] += g_plain
+                    g_scale[m, t] += g_s / scale[m, t]
+                    if t > 0 and kind[m, t - 1] == POSITIVE:
+                        g_x[m, t - 1] -= rho[m] * g_plain
+                        g_rho[m] -= x[m, t - 1] * g_plain + 2 * _POWER * (by_carried[n] + relief[c, t - 1] * there)
+                        g_relief[c, t - 1] -= 2 * _POWER * carried * there
+                    else:
+                        g_rho[m] += g_s * rho[m] / (1.0 - rho[m] * rho[m])
+        for i in range(pairs):
+            for n in range(high - low):
+                g_move[i] += g_move_lane[i, n] / max(move[i], _TINY)
+        g = end
     return (
         g_x, g_scale, g_hurdle, np.array(g_slope), g_rho, g_spare, g_relief, g_parting, g_hold, g_onset, g_pace, g_entry, g_exit, g_move
     )  # fmt: skip
+
+
+@_loops
+def _arrive(p, z, joint, evidence, later, later_now, told, arrive):
+    """arrive[k] = later(k) p(k | move p) / p(k), normalised; told is its sum. later : smoothed, later_now : filtered."""
+    for n in range(told.size):
+        told[n] = _TINY
+    for k in range(joint.shape[1]):
+        for n in range(told.size):
+            v = later[z, k, n] * joint[p, k, n] / evidence[p, n] / max(later_now[z, k, n], _TINY)
+            arrive[k, n] = v
+            told[n] += v
+    for k in range(joint.shape[1]):
+        for n in range(told.size):
+            arrive[k, n] /= told[n]
+
+
+@_loops
+def _back(p, z, share, arrive, joint, odds, role, move, f, earlier, before, now, out):
+    """out[z, j] += share p(s_{t-1} = j | move p, s_t): one move's part of the smoother's step back."""
+    for i in range(now.size):
+        j, k = before[i], now[i]
+        a, b, v = role[j], role[k], move[i]
+        for n in range(share.size):
+            out[z, j, n] += share[n] * earlier[z, j, n] * arrive[k, n] * odds[p, a, b, n] * v * f[i, n] / max(joint[p, k, n], _TINY)
 
 
 @_compiled
@@ -481,63 +691,73 @@ def smooth(
     role, own_course, before, now, begun,
     campaign, state,
 ):  # fmt: skip
-    """(campaign[G, T, Z], state[C, T, Z, K]) given all of y, from the filter's; exact for a group of one chain."""
+    """(campaign[G, T, Z], state[T, Z, K, C]) given all of y, from the filter's; exact for a group of one chain."""
+    p = Layer(
+        x, scale, kind, hurdle, slope, rho, spare, relief, parting, hold, onset, pace, entry, exit, move, chain, group, initial, shift,
+        role, own_course, before, now, begun,
+    )  # fmt: skip
     C, T, K, G = entry.shape[0], x.shape[1], shift.size, onset.shape[0]
-    smoothed_campaign, smoothed = np.empty((G, T, CAMPAIGNS)), np.zeros((C, T, CAMPAIGNS, K))
-    order, first, most = _members(group, G)
-    series, first_series, _ = _members(chain, C)
-    bound = _bounds(before, now, role)
-    f, flow, odds = np.empty((most, T, now.size)), np.empty((most, _ROLES, CAMPAIGNS, K)), np.empty((most, _P, _ROLES, _ROLES))
-    joint, evidence, weight = np.empty((most, _P, K)), np.empty((most, _P)), np.empty(_P)
-    arrive = np.empty((most, _P, K))
-    for g in range(G):
-        members = order[first[g] : first[g + 1]]
-        _emissions(
-            members, x, scale, kind, hurdle, slope, rho, spare, relief, shift, role, own_course, before, now, begun, series, first_series, f
-        )  # fmt: skip
-        for c in members:
-            smoothed[c, T - 1] = state[c, T - 1]
-        smoothed_campaign[g, T - 1] = campaign[g, T - 1]
+    smoothed_campaign, smoothed = np.empty((G, T, CAMPAIGNS)), np.empty((T, CAMPAIGNS, K, C))
+    order, first = _members(group, G)
+    ranks, bound, lift = _ranks(chain, C), _bounds(before, now, role), np.exp(slope * shift)
+    shift_before, shift_now, combination, measured = _pairs(p)
+    R, weight = ranks.shape[0], np.empty((G, _P))
+    smoothed[T - 1] = state[T - 1]
+    smoothed_campaign[:, T - 1] = campaign[:, T - 1]
+    g = 0
+    while g < G:
+        end = _block_end(g, first)
+        low, high = first[g], first[end]
+        lanes = _lanes(order, low, high)
+        N, whole, entries = lanes.size, _whole(p, lanes, ranks), _entries(p, lanes)
+        view, silent, main, f = np.empty((R, _ROWS, N)), np.empty((R, K + 1, N)), np.empty((now.size, N)), np.empty((now.size, N))
+        odds, flow = np.empty((_P, _ROLES, _ROLES, N)), np.empty((_ROLES, CAMPAIGNS, K, N))
+        joint, evidence, share = np.empty((_P, K, N)), np.empty((_P, N)), np.zeros(N)
+        calm, opening, ongoing = np.empty(N), np.empty(N), np.empty(N)
+        earlier, here, there = np.empty((CAMPAIGNS, K, N)), np.empty((CAMPAIGNS, K, N)), np.empty((CAMPAIGNS, K, N))
+        told, arrive = np.empty((_P, N)), np.empty((_P, K, N))
+        _state_before(p, T, lanes, state, here)
+        there[:] = here
         for t in range(T - 1, 0, -1):
-            _predict(t, members, state, initial, entry, exit, parting, hold, move, f, before, bound, role, flow, odds, joint, evidence)
-            _moves(onset[g, t], pace, campaign[g, t - 1], weight)
-            for n in range(members.size):
-                _weigh(weight, evidence[n])
+            _look(p, t, lanes, ranks, lift, view, silent)
+            _emit(view, silent, shift_before, shift_now, combination, measured, now, whole, main, f)
+            _state_before(p, t, lanes, state, earlier)
+            _odds(entries, exit, parting[lanes, t], hold[lanes, t], odds)
+            _flows(earlier, f, move, before, bound, calm, opening, ongoing, flow)
+            _join(flow, odds, role, joint, evidence)
             # What the chains' later states say of the move, chain by chain: sum_k smoothed(k) p(k | move) / p(k).
-            for n in range(members.size):
-                c = members[n]
-                for p in range(_P):
-                    told = _TINY
-                    for k in range(K):
-                        ratio = joint[n, p, k] / evidence[n, p] / max(state[c, t, _TO[p], k], _TINY)
-                        arrive[n, p, k] = smoothed[c, t, _TO[p], k] * ratio
-                        told += arrive[n, p, k]
-                    weight[p] *= told
-                    for k in range(K):
-                        arrive[n, p, k] /= told
-                weight /= weight.sum()
-            for z in range(CAMPAIGNS):
-                total = _TINY
-                for p in range(_P):
-                    if _TO[p] == z:
-                        total += weight[p]
-                for p in range(_P):
-                    if _TO[p] == z:
-                        weight[p] *= smoothed_campaign[g, t, z] / total
-            earlier = smoothed_campaign[g, t - 1]
-            earlier[:] = 0.0
-            for p in range(_P):
-                earlier[_FROM[p]] += weight[p]
-            for n in range(members.size):
-                c = members[n]
-                for p in range(_P):
-                    z = _FROM[p]
-                    share = weight[p] / max(earlier[z], _TINY)
-                    for i in range(now.size):
-                        j, k = before[i], now[i]
-                        step = odds[n, p, role[j], role[k]] * move[i]
-                        back = arrive[n, p, k] * step * f[n, t, i] / max(joint[n, p, k], _TINY)
-                        smoothed[c, t - 1, z, j] += share * state[c, t - 1, z, j] * back
+            for i in range(_P):
+                _arrive(i, _TO[i], joint, evidence, there, here, told[i], arrive[i])
+            for h in range(g, end):
+                of_move = weight[h]
+                _moves(onset[h, t], pace, campaign[h, t - 1], of_move)
+                mates = range(first[h] - low, first[h + 1] - low)
+                for n in mates:
+                    _weigh(of_move, evidence, n)
+                for n in mates:
+                    _weigh(of_move, told, n)
+                for z in range(CAMPAIGNS):
+                    total = _TINY
+                    for i in range(_P):
+                        if _TO[i] == z:
+                            total += of_move[i]
+                    for i in range(_P):
+                        if _TO[i] == z:
+                            of_move[i] *= smoothed_campaign[h, t, z] / total
+                before_now = smoothed_campaign[h, t - 1]
+                before_now[:] = 0.0
+                for i in range(_P):
+                    before_now[_FROM[i]] += of_move[i]
+            here[:] = earlier
+            there[:] = 0.0
+            for i in range(_P):
+                z = _FROM[i]
+                for h in range(g, end):
+                    for n in range(first[h] - low, first[h + 1] - low):
+                        share[n] = weight[h, i] / max(smoothed_campaign[h, t - 1, z], _TINY)
+                _back(i, z, share, arrive[i], joint, odds, role, move, f, earlier, before, now, there)
+            _put(there, lanes[: high - low], smoothed[t - 1])
+        g = end
     return smoothed_campaign, smoothed
 
 
@@ -552,37 +772,41 @@ def evidence_on_grid(
     relief_at[n], parting_at[n] and hold_at[n], and the square of the scale more by widened[n]; each chain on its own, from the filter
     to t - 1. Only months t - 1 and t are looked at.
     """
-    C, K = entry.shape[0], shift.size
-    out = np.empty((C, moved.size))
-    series, first_series, _ = _members(chain, C)
-    bound = _bounds(before, now, role)
-    pairs = now.size
-    f, flow, odds = np.empty((1, t + 1, pairs)), np.empty((1, _ROLES, CAMPAIGNS, K)), np.empty((1, _P, _ROLES, _ROLES))
-    joint, evidence, weight = np.empty((1, _P, K)), np.empty((1, _P)), np.empty(_P)
-    shift_before, shift_now, main = np.empty(pairs), np.empty(pairs), np.empty(pairs)
-    pair_before, pair_now = _pair_shifts(shift, before, now, begun)
-    silent, lift, measured = np.empty(K + 1), np.exp(slope * shift), _measured(role, before, now)
-    x_, scale_, relief_ = x[:, : t + 1].copy(), scale[:, : t + 1].copy(), relief[:, : t + 1].copy()
-    parting_, hold_ = parting[:, : t + 1].copy(), hold[:, : t + 1].copy()
+    p = Layer(
+        x, scale, kind, hurdle, slope, rho, spare, relief, parting, hold, onset, pace, entry, exit, move, chain, group, initial, shift,
+        role, own_course, before, now, begun,
+    )  # fmt: skip
+    C, K, points = entry.shape[0], shift.size, moved.size
+    out = np.empty((C, points))
+    ranks, bound, lift = _ranks(chain, C), _bounds(before, now, role), np.exp(slope * shift)
+    shift_before, shift_now, combination, measured = _pairs(p)
+    R, N = ranks.shape[0], points
+    view, silent, main, f = np.empty((R, _ROWS, N)), np.empty((R, K + 1, N)), np.empty((now.size, N)), np.empty((now.size, N))
+    odds, flow = np.empty((_P, _ROLES, _ROLES, N)), np.empty((_ROLES, CAMPAIGNS, K, N))
+    joint, evidence, weight = np.empty((_P, K, N)), np.empty((_P, N)), np.empty(_P)
+    calm, opening, ongoing, earlier = np.empty(N), np.empty(N), np.empty(N), np.empty((CAMPAIGNS, K, N))
     for c in range(C):
+        # The grid's points are the lanes.
+        lanes = np.full(N, c)
+        for r in range(R):
+            m = ranks[r, c]
+            shown = kind[m, t] if m >= 0 else MISSING
+            paired = shown != MISSING and t > 0 and kind[m, t - 1] == POSITIVE
+            x_before, relief_before = (x[m, t - 1], relief[c, t - 1]) if paired else (0.0, 0.0)
+            for n in range(N):
+                wider = np.sqrt(scale[m, t] ** 2 + widened[n])
+                _show(
+                    view[r], n, shown, x[m, t] - moved[n], x_before, paired, wider, rho[m], hurdle[m, t], slope, relief_at[n],
+                    relief_before, spare[m],
+                )  # fmt: skip
+            _silence(view[r], lift, own_course, silent[r])
+        _emit(view, silent, shift_before, shift_now, combination, measured, now, False, main, f)
+        _state_before(p, t, lanes, state, earlier)
+        _odds(_entries(p, lanes), exit, parting_at, hold_at, odds)
+        _flows(earlier, f, move, before, bound, calm, opening, ongoing, flow)
+        _join(flow, odds, role, joint, evidence)
         g = group[c]
-        members = np.array([c])
-        for n in range(moved.size):
-            relief_[c, t], parting_[c, t], hold_[c, t] = relief_at[n], parting_at[n], hold_at[n]
-            _month_shifts(c, t, relief_, own_course, before, now, pair_before, pair_now, shift_before, shift_now)
-            relieved = np.exp(slope * relief_[c, t])
-            f[0, t] = 1.0
-            for r in range(first_series[c], first_series[c + 1]):
-                m = series[r]
-                if kind[m, t] == MISSING:
-                    continue
-                x_[m, t], scale_[m, t] = x[m, t] - moved[n], np.sqrt(scale[m, t] ** 2 + widened[n])
-                _silence(hurdle[m, t], lift, own_course, relieved, silent)
-                spared = _view(m, t, x_, scale_, kind, rho, shift_before, shift_now, now, silent, main)
-                for i in range(pairs):
-                    q = spare[m] * measured[i]
-                    f[0, t, i] *= (1.0 - q) * main[i] + q * spared
-            _predict(t, members, state, initial, entry, exit, parting_, hold_, move, f, before, bound, role, flow, odds, joint, evidence)
+        for n in range(points):
             _moves(onset[g, t], pace, campaign[g, t - 1] if t > 0 else _START, weight)
-            out[c, n] = np.log(_weigh(weight, evidence[0]))
+            out[c, n] = np.log(_weigh(weight, evidence, n))
     return out

@@ -70,8 +70,8 @@ def evaluated(graph: Graph, draws: Mapping[str, np.ndarray]) -> Iterator[Draw]:
 
 
 def over_states(campaign: np.ndarray, state: np.ndarray, group: np.ndarray) -> np.ndarray:
-    """(chain, period, state) from p(z), (group, period, campaign), and p(s | z), (chain, period, campaign, state)."""
-    return np.einsum("ctz,ctzk->ctk", campaign[group], state)
+    """(chain, period, state) from p(z), (group, period, campaign), and p(s | z), (period, campaign, state, chain)."""
+    return np.einsum("ctz,tzkc->ctk", campaign[group], state)
 
 
 def filtered(kernel: Kernel) -> np.ndarray:

@@ -71,8 +71,8 @@ def states(a: Assumptions) -> States:
     # Where licences set the flow, the family's common shortfall does not lower it further.
     own_course = members["exempt"] | members["restricted"] | members["parted"]
     return States(
-        shift, role, initial, steps=steps, after_parting=after_parting, after_measure=after_measure, own_course=own_course.astype(float), **even,
-        **_pairs(role, members, steps, after_parting + after_measure),
+        shift, role, initial, steps=steps, after_parting=after_parting, after_measure=after_measure, own_course=own_course.astype(float),
+        **even, **_pairs(role, members, steps, after_parting + after_measure),
     )  # fmt: skip
 
 
