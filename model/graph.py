@@ -32,10 +32,10 @@ import pymc as pm
 import pytensor
 import pytensor.tensor as pt
 
-from model.chain import DIFFERENTIABLE, INPUTS, MONTHLY, regime_chain
+from model.chain import DIFFERENTIABLE, MONTHLY, regime_chain
 from model.expectation import baselines, calendar, half_normal, of_two_months, payback
 from model.frame import Frame
-from model.kernel import MISSING, NEVER_ZERO, POSITIVE
+from model.kernel import INPUTS, MISSING, NEVER_ZERO, POSITIVE
 from model.moves import moves
 from model.observation import spared, two_views
 from model.spec import Assumptions

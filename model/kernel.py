@@ -39,6 +39,7 @@ registers.
 """
 
 from collections import namedtuple
+from typing import Any
 
 import numpy as np
 from numba import njit
@@ -58,7 +59,7 @@ INPUTS = (
     "x", "scale", "kind", "hurdle", "slope", "rho", "spare", "relief", "parting", "hold", "onset", "pace", "entry", "exit", "move",
     "chain", "group", "initial", "shift", "role", "own_course", "before", "now", "begun",
 )  # fmt: skip
-Layer = namedtuple("Layer", INPUTS)
+Layer: Any = namedtuple("Layer", INPUTS)
 CAMPAIGNS, _P, _ROLES = 3, len(MOVES), 3
 _FROM, _TO = np.array(MOVES).T.copy()
 _START = np.array(CAMPAIGN_START)

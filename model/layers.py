@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 import xarray as xr
 
-from model.chain import INPUTS, MONTHLY
+from model.chain import MONTHLY
 from model.graph import Graph
-from model.kernel import forward, smooth
+from model.kernel import INPUTS, forward, smooth
 
 Kernel = dict[str, np.ndarray]
 

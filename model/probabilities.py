@@ -67,10 +67,26 @@ def restricted(draws: dict[str, np.ndarray], graph: Graph, a: Assumptions) -> di
     return {which: v / len(next(iter(draws.values()))) for which, v in total.items()}
 
 
+def resampled(log_weight: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """(sample, unit) which draws stand for each unit, in proportion to their weights: systematic resampling.
+
+    Weights are cut off at sqrt(samples) times their mean (Ionides 2008, Journal of Computational and Graphical Statistics 17, 295-311).
+    """
+    S = len(log_weight)
+    weight = np.exp(log_weight - log_weight.max(0))
+    weight = np.minimum(weight, weight.mean(0) * np.sqrt(S))
+    reached = np.cumsum(weight, axis=0) / weight.sum(0)
+    points = (np.arange(S) + rng.uniform()) / S
+    return np.stack([np.minimum(np.searchsorted(column, points), S - 1) for column in reached.T], axis=1)
+
+
 def regime_table(
-    draws: dict[str, np.ndarray], graph: Graph, panel: Panel, assumptions: Assumptions, computation: Computation, smooth: bool = True
-) -> xr.Dataset:
+    draws: dict[str, np.ndarray], graph: Graph, panel: Panel, assumptions: Assumptions, computation: Computation, smooth: bool = True,
+    log_local: np.ndarray | None = None,
+) -> xr.Dataset:  # fmt: skip
     """All answers of one fit, on (unit, period). `draws` : {free variable: (sample, ...)}, of :func:`model.layers.draws_of`.
+
+    log_local : (sample, unit) each unit's log weights of the draws (:mod:`model.update`); by default all count alike.
 
     smooth : without it, filtered probabilities stand in the place of smoothed ones, which from the last month with figures on they
     are.
@@ -85,6 +101,8 @@ def regime_table(
     S, (U, T) = len(next(iter(draws.values()))), f.unit_kind.shape
     out = {which: np.empty((S, U, T, len(CAUSES)), np.float32) for which in ("filtered", "smoothed")}
     severity = {which: np.zeros((2, U, T)) for which in out}
+    chosen = np.tile(np.arange(S)[:, None], U) if log_local is None else resampled(log_local, rng)
+    times = np.stack([np.bincount(column, minlength=S) for column in chosen.T], axis=1)
     counterfactual = np.empty((S, U, T), np.float32)
     probabilities = filtered_and_smoothed if smooth else lambda kernel: (filtered(kernel),) * 2
     for s, draw in enumerate(evaluated(graph, draws)):
@@ -92,11 +110,13 @@ def regime_table(
         for which, own, wide in layers:
             shared = wide[f.family]
             out[which][s] = causes(own, shared, space)
-            severity[which][0] += _withheld(own, shared, space)
-            severity[which][1] += out[which][s][..., 2:].sum(-1)
+            severity[which][0] += times[s][:, None] * _withheld(own, shared, space)
+            severity[which][1] += times[s][:, None] * out[which][s][..., 2:].sum(-1)
         # The family factor less what its own regime explains: the flow had the family been open.
         log_open = draw.parts["log_expected"] - (wide @ space.shift)[f.family_of]
         counterfactual[s] = _one_month(log_open, draw.unit["scale"], draw.unit["rho"], f, rng)
+    out = {which: np.take_along_axis(v, chosen[:, :, None, None], axis=0) for which, v in out.items()}
+    counterfactual = np.take_along_axis(counterfactual, chosen[:, :, None], axis=0)
     table = _answers(out, severity)
     table.update(_amounts(counterfactual, f))
     return _on_panel(table, f, panel, assumptions)

@@ -5,19 +5,28 @@ given the month's figures: for each draw
 
 .. math:: p(g_t \mid g_{<t}, y_{\le t}) \propto p(g_t \mid g_{<t}) \prod_u p(y_{ut} \mid g_t, y_{<t})
 
-on a grid, month after month (a particle filter with one particle a draw, each moved by the best proposal and not
-reweighted: Doucet, Godsill & Andrieu 2000, Statistics and Computing 10, 197-208). Revisions of older months are seen.
+on a grid, month after month (a particle filter with one particle a draw, each moved by the best proposal: Doucet, Godsill &
+Andrieu 2000, Statistics and Computing 10, 197-208). Revisions of older months are seen.
+
+What new months say of the parameters is told unit by unit. The weights of a panel degenerate within a month or two; those of one
+unit do not, and its level, its noise and its bias are its own. So each unit weighs the draws by
+
+.. math:: p(y_{ut} \mid y_{-u,t}, y_{<t}) = \int p(y_{ut} \mid g) \, p(g \mid y_{-u,t}, y_{<t}) \, dg
+
+alone, which is what the block particle filter does (Rebeschini & van Handel 2015, Annals of Applied Probability 25, 2809-2866).
+Without it a draw whose level has drifted up since the fit calls its unit restricted month after month, and nothing contradicts it.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.special import logsumexp
 
 from data.panel import Panel
-from model.chain import INPUTS, MONTHLY
+from model.chain import MONTHLY
 from model.frame import Frame, frame
 from model.graph import Graph, common_shortfall, depth, graph_of
-from model.kernel import MISSING, POSITIVE, evidence_on_grid, forward
+from model.kernel import INPUTS, MISSING, POSITIVE, evidence_on_grid, forward
 from model.layers import Draw, Kernel, evaluator
 from model.spec import Assumptions
 
@@ -31,12 +40,14 @@ class Extended:
     """graph : of the newer panel. draws : with a family factor for each of its months.
 
     log_predictive : (sample, month) log density of what each new month shows of all units, given the months before it and the
-    draw; what leave-future-out validation sums, and what draws may be weighted by.
+    draw; what leave-future-out validation sums. log_local : (sample, unit) log weight of each draw for each unit, from the new
+    months.
     """
 
     graph: Graph
     draws: dict[str, np.ndarray]
     log_predictive: np.ndarray
+    log_local: np.ndarray
 
 
 def extend(draws: dict[str, np.ndarray], graph: Graph, panel: Panel, assumptions: Assumptions, seed: int) -> Extended:
@@ -54,11 +65,12 @@ def extend_to(f: Frame, draws: dict[str, np.ndarray], graph: Graph, assumptions:
     unseen = new & ~known
     fresh = np.flatnonzero(unseen.any(0))
     if not fresh.size:
-        return Extended(newer, draws, np.zeros((len(draws["family_course"]), 0)))
+        samples = len(draws["family_course"])
+        return Extended(newer, draws, np.zeros((samples, 0)), np.zeros((samples, len(newer.frame.fitted))))
     evaluate = evaluator(newer)
     rng = np.random.default_rng(seed)
     course = draws["family_course"].copy()
-    log_predictive = np.zeros((len(course), len(fresh)))
+    log_predictive, log_local = np.zeros((len(course), len(fresh))), np.zeros((len(course), len(newer.frame.fitted)))
     for s in range(len(course)):
         values = {name: v[s] for name, v in draws.items()} | {"family_course": course[s]}
         baseline = evaluate(values).parts["family_baseline"]
@@ -66,9 +78,10 @@ def extend_to(f: Frame, draws: dict[str, np.ndarray], graph: Graph, assumptions:
         drawn = evaluate(values)
         month = _Month(drawn, values, newer.frame, unseen, assumptions)
         for n, t in enumerate(fresh):
-            g, log_predictive[s, n] = month.drawn(int(t), rng)
+            g, log_predictive[s, n], local = month.drawn(int(t), rng)
             course[s, :, t] += g
-    return Extended(newer, draws | {"family_course": course}, log_predictive)
+            log_local[s] += local
+    return Extended(newer, draws | {"family_course": course}, log_predictive, log_local)
 
 
 class _Month:
@@ -87,8 +100,10 @@ class _Month:
         self.given_factor = {"relief_at": common, "parting_at": parting * deep, "hold_at": a.hold * deep, "widened": widened}
         self.plain = {name: np.zeros_like(GRID) for name in self.given_factor}
 
-    def drawn(self, t: int, rng: np.random.Generator) -> tuple[np.ndarray, float]:
-        """((family,) draws of month t's factors given months to t, 0 where they are not unseen; log density of month t)."""
+    def drawn(self, t: int, rng: np.random.Generator) -> tuple[np.ndarray, float, np.ndarray]:
+        """((family,) draws of month t's factors given months to t, 0 where they are not unseen; log density of month t; (unit,) that of
+        each unit given the others).
+        """
         f, wanted = self.frame, self.unseen[:, t]
         self.family["kind"][wanted, t] = POSITIVE
         log_prior = _on_grid(self.family, t, -GRID, self.plain)
@@ -96,17 +111,21 @@ class _Month:
         # A zero says nothing of the factor that a neighbour's positive figure would not say better.
         informs = np.bincount(self.unit["chain"], self.unit["kind"][:, t] == POSITIVE) > 0
         g, at, total = np.zeros(len(wanted)), np.full(len(wanted), np.abs(GRID).argmin()), 0.0
+        local = np.zeros(len(f.family))
         for n in np.flatnonzero(wanted):
             log_weight = log_prior[n] + log_likelihood[informs & (f.family == n)].sum(0)
             weight = np.exp(log_weight - log_weight.max())
             total += log_weight.max() + np.log(weight.sum() * STEP)
+            own = np.flatnonzero(f.family == n)
+            of_others = log_weight - np.where(informs[own, None], log_likelihood[own], 0.0)
+            local[own] = logsumexp(of_others + log_likelihood[own], axis=1) - logsumexp(of_others, axis=1)
             at[n] = rng.choice(GRID.size, p=weight / weight.sum())
             # Within its cell of the grid, uniformly.
             g[n] = GRID[at[n]] + rng.uniform(-0.5, 0.5) * STEP
         alone = ~informs & wanted[f.family]
         total += log_likelihood[alone, at[f.family[alone]]].sum()
         self._become(t, g, at)
-        return g, float(total)
+        return g, float(total), local
 
     def _become(self, t: int, g: np.ndarray, at: np.ndarray) -> None:
         """Put the factors drawn in their place, with all that depends on them."""

@@ -139,12 +139,13 @@ def _run_to_file(stretch: Stretch, path: Path) -> None:
 
 @dataclass(frozen=True)
 class _Held:
-    """What forecasts are made from: draws, the graph they belong to, and the fit they come from."""
+    """What forecasts are made from: draws, the graph they belong to, each unit's log weights of them, and the fit they come from."""
 
     fit: Fit
     fitted_at: datetime
     graph: Graph
     draws: dict[str, np.ndarray]
+    log_local: np.ndarray | None = None
 
 
 def _rows(stretch: Stretch) -> Iterator[dict[str, Any]]:
@@ -162,9 +163,10 @@ def _rows(stretch: Stretch) -> Iterator[dict[str, Any]]:
             held = _fitted(panel, stretch, as_of, held)
         else:
             newer = extend(held.draws, held.graph, panel, a, c.seed)
-            held = replace(held, graph=newer.graph, draws=newer.draws)
+            told = newer.log_local if held.log_local is None else held.log_local + newer.log_local
+            held = replace(held, graph=newer.graph, draws=newer.draws, log_local=told)
         full = stretch.complete and as_of == stretch.as_ofs[-1]
-        regimes = regime_table(held.draws, held.graph, panel, a, c, smooth=full)
+        regimes = regime_table(held.draws, held.graph, panel, a, c, smooth=full, log_local=held.log_local)
         name = f"fit-{held.fitted_at.astimezone(UTC):%Y-%m-%d}"
         yield from forecast_rows(answers(regimes, {}, history=full), as_of.isoformat(), name)
 

@@ -9,10 +9,11 @@ import pytest
 from scipy import stats
 from scipy.special import expit, logsumexp
 
-from model.chain import DIFFERENTIABLE, INPUTS, MONTHLY, regime_chain
+from model.chain import DIFFERENTIABLE, MONTHLY, regime_chain
 from model.kernel import (
     CAMPAIGN_START,
     INNOCENT,
+    INPUTS,
     MEASURE,
     MISSING,
     MOVES,

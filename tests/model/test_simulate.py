@@ -53,8 +53,7 @@ def test_at_the_truth_the_likelihood_is_finite_and_beats_a_wrong_level(worlds):
     wrong = w.values | {"log_noise": w.values["log_noise"] + 1.5}
 
     def log_likelihood(values):
-        from model.chain import INPUTS
-        from model.kernel import forward
+        from model.kernel import INPUTS, forward
 
         drawn = evaluate(values)
         return forward(*(drawn.unit[n] for n in INPUTS))[0].sum()
