@@ -59,7 +59,7 @@ INPUTS = (
     "x", "scale", "kind", "hurdle", "slope", "rho", "spare", "relief", "parting", "hold", "onset", "pace", "entry", "exit", "move",
     "chain", "group", "initial", "shift", "role", "own_course", "before", "now", "begun",
 )  # fmt: skip
-Layer: Any = namedtuple("Layer", INPUTS)
+Layer: Any = namedtuple("Layer", INPUTS)  # type: ignore[misc]
 CAMPAIGNS, _P, _ROLES = 3, len(MOVES), 3
 _FROM, _TO = np.array(MOVES).T.copy()
 _START = np.array(CAMPAIGN_START)
@@ -370,7 +370,7 @@ def forward(
     role, own_course, before, now, begun,
 ):  # fmt: skip
     """(predictive[C, T], campaign[G, T, Z], state[T, Z, K, C]): p(z_t | y_1..t) and p(s_t | z_t, y_1..t)."""
-    p = Layer(
+    p = Layer(  # type: ignore[call-arg]
         x, scale, kind, hurdle, slope, rho, spare, relief, parting, hold, onset, pace, entry, exit, move, chain, group, initial, shift,
         role, own_course, before, now, begun,
     )  # fmt: skip
@@ -519,7 +519,7 @@ def adjoint(
     campaign, state, weight,
 ):  # fmt: skip
     """Gradients of sum(weight * predictive) by :data:`model.chain.DIFFERENTIABLE`, in that order."""
-    p = Layer(
+    p = Layer(  # type: ignore[call-arg]
         x, scale, kind, hurdle, slope, rho, spare, relief, parting, hold, onset, pace, entry, exit, move, chain, group, initial, shift,
         role, own_course, before, now, begun,
     )  # fmt: skip
@@ -693,7 +693,7 @@ def smooth(
     campaign, state,
 ):  # fmt: skip
     """(campaign[G, T, Z], state[T, Z, K, C]) given all of y, from the filter's; exact for a group of one chain."""
-    p = Layer(
+    p = Layer(  # type: ignore[call-arg]
         x, scale, kind, hurdle, slope, rho, spare, relief, parting, hold, onset, pace, entry, exit, move, chain, group, initial, shift,
         role, own_course, before, now, begun,
     )  # fmt: skip
@@ -773,7 +773,7 @@ def evidence_on_grid(
     relief_at[n], parting_at[n] and hold_at[n], and the square of the scale more by widened[n]; each chain on its own, from the filter
     to t - 1. Only months t - 1 and t are looked at.
     """
-    p = Layer(
+    p = Layer(  # type: ignore[call-arg]
         x, scale, kind, hurdle, slope, rho, spare, relief, parting, hold, onset, pace, entry, exit, move, chain, group, initial, shift,
         role, own_course, before, now, begun,
     )  # fmt: skip

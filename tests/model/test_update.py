@@ -5,8 +5,10 @@ import dataclasses
 import numpy as np
 import pytest
 
+from model.frame import contrasts
 from model.graph import graph_of
 from model.layers import evaluator
+from model.probabilities import resampled
 from model.simulate import Design, simulate
 from model.spec import Assumptions
 from model.update import STEP, _Month, extend_to
@@ -53,3 +55,29 @@ def test_the_kernels_arguments_follow_the_factors_drawn(world):
         np.testing.assert_allclose(month.unit[name], told[name], atol=STEP, err_msg=name)
     # Payback of months drawn is not followed up within the update; all else is.
     assert np.abs(month.unit["x"] - told["x"]).mean() < STEP
+
+
+def test_new_months_weigh_the_draws_of_the_unit_whose_level_they_contradict_and_of_no_other(world, earlier):
+    """In half of the draws one unit's expectation rises steeply after the fit: its own months tell against them."""
+    f = world.frame
+    graph = dataclasses.replace(graph_of(f, A), frame=earlier)
+    draws = {name: np.stack([v] * 8) for name, v in world.values.items()}
+    wrong, unit = np.arange(8) >= 4, f.coords["unit"].index("CHN.JPN.gallium")
+    spread = contrasts(f.family_of)
+    series = np.flatnonzero(f.unit == unit)
+    away = np.zeros(len(f.unit))
+    away[series] = 1.0
+    draws["contrast_baseline"][wrong, :, -1] += 6 * spread.T @ away
+    local = extend_to(f, draws, graph, A, seed=1).log_local
+    assert local.shape == (8, len(f.family))
+    against = local[~wrong].mean(0) - local[wrong].mean(0)
+    assert against[unit] > 2
+    # The family's other units are expected a little too low in those draws, as deviations add up to zero.
+    assert against[unit] > 2 * np.abs(np.delete(against, unit)).max()
+
+
+def test_draws_stand_for_a_unit_in_proportion_to_their_weight():
+    log_weight = np.log(np.array([[0.1, 1.0], [0.3, 1.0], [0.6, 1.0]])).repeat(100, axis=0)
+    chosen = resampled(log_weight, np.random.default_rng(0))
+    np.testing.assert_allclose(np.bincount(chosen[:, 0] // 100), [30, 90, 180], atol=2)
+    np.testing.assert_array_equal(np.bincount(chosen[:, 1], minlength=300), 1)
