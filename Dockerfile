@@ -38,5 +38,6 @@ USER root
 RUN apt-get update && apt-get install --yes --no-install-recommends g++ && rm -rf /var/lib/apt/lists/*
 USER quietquota
 COPY --from=build-refresh /opt/quietquota /opt/quietquota
-ENV PYTENSOR_FLAGS=numba__fastmath=False,base_compiledir=/var/lib/quietquota/.cache/pytensor NUMBA_CACHE_DIR=/var/lib/quietquota/.cache/numba
+ENV PYTENSOR_FLAGS=base_compiledir=/var/lib/quietquota/.cache/pytensor NUMBA_CACHE_DIR=/var/lib/quietquota/.cache/numba \
+    JAX_COMPILATION_CACHE_DIR=/var/lib/quietquota/.cache/xla JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0
 CMD ["refresh"]

@@ -2,7 +2,9 @@
 # Everything is installed from the committed lock files (locks/) into .venv; nothing is needed beforehand but a Python >= 3.12.
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
-export PYTENSOR_FLAGS := numba__fastmath=False,base_compiledir=$(CURDIR)/.cache/pytensor
+export PYTENSOR_FLAGS := base_compiledir=$(CURDIR)/.cache/pytensor
+export JAX_COMPILATION_CACHE_DIR := $(CURDIR)/.cache/xla
+export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS := 0
 export NUMBA_CACHE_DIR := $(CURDIR)/.cache/numba
 BIN := .venv/bin
 

@@ -1,25 +1,16 @@
-"""The kernels of :mod:`model.kernel` as PyTensor Ops, so that a model can be sampled with their exact gradient."""
+"""The kernels of :mod:`model.kernel` as PyTensor Ops, so that they can stand in a model's graph with their exact gradient."""
 
-import hashlib
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytensor.tensor as pt
-from numba import njit
 from pytensor.graph.basic import Apply, Variable
 from pytensor.graph.op import Op
-from pytensor.link.numba.dispatch.basic import register_funcify_default_op_cache_key
 
-from model import kernel
-from model.kernel import CAMPAIGNS, INPUTS, adjoint, forward
+from model.kernel import CAMPAIGNS, INPUTS, adjoint, forward, layer
 
-_SOURCE = Path(kernel.__file__).read_bytes() + Path(__file__).read_bytes()
-_VERSION = int(hashlib.sha256(_SOURCE).hexdigest()[:15], 16)
-"""Goes into PyTensor's compile cache key, which does not look into the kernels: an upgrade must not run yesterday's."""
-
-_NDIM = (2, 2, 2, 2, 0, 1, 1, 2, 2, 2, 2, 1, 2, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1)
-_CONSTANT = ("kind", "chain", "group", "initial", "shift", "role", "own_course", "before", "now", "begun")
+_NDIM = (0, 2, 2, 2, 2, 0, 1, 1, 2, 2, 2, 2, 1, 2, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1)
+_CONSTANT = ("months", "kind", "chain", "group", "initial", "shift", "role", "own_course", "before", "now", "begun")
 MONTHLY = ("x", "scale", "kind", "hurdle", "relief", "parting", "hold", "onset")
 """The inputs whose last axis is the month."""
 DIFFERENTIABLE = tuple(name for name in INPUTS if name not in _CONSTANT)
@@ -35,7 +26,8 @@ class RegimeAdjoint(Op):
         return Apply(self, list(inputs), [named[name].type() for name in DIFFERENTIABLE])
 
     def perform(self, node: Apply, inputs: Any, outputs: Any) -> None:
-        for storage, value in zip(outputs, adjoint(*inputs), strict=True):
+        given, rest = inputs[: len(INPUTS)], (np.ascontiguousarray(v) for v in inputs[len(INPUTS) :])
+        for storage, value in zip(outputs, adjoint(layer(dict(zip(INPUTS, given, strict=True))), *rest), strict=True):
             storage[0] = np.asarray(value)
 
 
@@ -51,11 +43,11 @@ class RegimeChain(Op):
         return Apply(self, variables, [pt.tensor(dtype="float64", shape=(None,) * n) for n in (2, 3, 4)])
 
     def perform(self, node: Apply, inputs: Any, outputs: Any) -> None:
-        for storage, value in zip(outputs, forward(*inputs), strict=True):
+        for storage, value in zip(outputs, forward(layer(dict(zip(INPUTS, inputs, strict=True)))), strict=True):
             storage[0] = value
 
     def infer_shape(self, node: Apply, shapes: Any) -> list[Any]:
-        chains, months = shapes[INPUTS.index("entry")][0], shapes[0][1]
+        chains, months = shapes[INPUTS.index("entry")][0], shapes[INPUTS.index("x")][1]
         groups, states = shapes[INPUTS.index("onset")][0], shapes[INPUTS.index("shift")][0]
         return [(chains, months), (groups, months, CAMPAIGNS), (months, CAMPAIGNS, states, chains)]
 
@@ -68,49 +60,6 @@ class RegimeChain(Op):
 
     def connection_pattern(self, node: Apply) -> list[list[bool]]:
         return [[name not in _CONSTANT, False, False] for name in INPUTS]
-
-
-# numba compiles a kernel anew for each type of its arguments, read-only and strided arrays among them; `_own` makes one of all. It
-# specialises neither on keyword nor on star arguments here, so they are written out; a 0-d slope becomes a number.
-
-
-@njit
-def _own(floats):
-    return floats.astype(np.float64)
-
-
-@njit
-def _own_int(integers):
-    return integers.astype(np.int64)
-
-
-@register_funcify_default_op_cache_key(RegimeChain)  # type: ignore[untyped-decorator]
-def _numba_regime_chain(op: Op, node: Apply, **kwargs: Any) -> Any:
-    @njit
-    def regime_chain(x, scale, kind, hurdle, slope, rho, spare, relief, parting, hold, onset, pace, entry, exit, move, chain, group,
-        initial, shift, role, own_course, before, now, begun):  # fmt: skip
-        return forward(
-            _own(x), _own(scale), _own_int(kind), _own(hurdle), np.float64(slope.item()), _own(rho), _own(spare), _own(relief),
-            _own(parting), _own(hold), _own(onset), _own(pace), _own(entry), _own(exit), _own(move), _own_int(chain), _own_int(group),
-            _own(initial), _own(shift), _own_int(role), _own(own_course), _own_int(before), _own_int(now), _own(begun),
-        )  # fmt: skip
-
-    return regime_chain, _VERSION
-
-
-@register_funcify_default_op_cache_key(RegimeAdjoint)  # type: ignore[untyped-decorator]
-def _numba_regime_adjoint(op: Op, node: Apply, **kwargs: Any) -> Any:
-    @njit
-    def regime_adjoint(x, scale, kind, hurdle, slope, rho, spare, relief, parting, hold, onset, pace, entry, exit, move, chain, group,
-        initial, shift, role, own_course, before, now, begun, campaign, state, weight):  # fmt: skip
-        return adjoint(
-            _own(x), _own(scale), _own_int(kind), _own(hurdle), np.float64(slope.item()), _own(rho), _own(spare), _own(relief),
-            _own(parting), _own(hold), _own(onset), _own(pace), _own(entry), _own(exit), _own(move), _own_int(chain), _own_int(group),
-            _own(initial), _own(shift), _own_int(role), _own(own_course), _own_int(before), _own_int(now), _own(begun),
-            _own(campaign), _own(state), _own(weight),
-        )  # fmt: skip
-
-    return regime_adjoint, _VERSION
 
 
 regime_chain = RegimeChain()

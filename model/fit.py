@@ -1,7 +1,7 @@
 """Frame -> posterior draws: anchored start, NUTS (nutpie), everything seeded.
 
-PyTensor's default ``numba__fastmath`` gives one seed different draws with a cold and a warm cache; it is switched
-off here, before PyTensor is used (docs/decisions/0004).
+The graph round the kernels is compiled by XLA, which does not reorder sums: one seed gives the same draws with a cold and with a warm
+cache (docs/decisions/0014).
 """
 
 import dataclasses
@@ -10,16 +10,15 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 import nutpie
-import pytensor
 import xarray as xr
 
+import model.xla  # noqa: F401 - tells JAX of the kernels
 from model.frame import Frame
 from model.graph import Equations, Graph, anchored_course, graph_of
 from model.spec import Assumptions, Computation
-
-pytensor.config.numba__fastmath = False
 
 NUDGE = 0.02
 """Standard deviation, on the unconstrained scale, by which the start is moved off the anchor: several gradients vanish
@@ -44,7 +43,8 @@ class Fit:
 @cache
 def _compiled(equations: Equations) -> Any:
     """Compiled once in a process: another frame of the same structure is other data."""
-    return nutpie.compile_pymc_model(equations.model, jitter_rvs=set())
+    # The data stay arguments (`freeze_model`).
+    return nutpie.compile_pymc_model(equations.model, backend="jax", gradient_backend="jax", freeze_model=False, jitter_rvs=set())
 
 
 def anchor(graph: Graph) -> np.ndarray:
@@ -91,9 +91,8 @@ def fit(
     point = anchor(graph) if start is None else start
     point = point + np.random.default_rng(computation.seed).normal(0, NUDGE, point.size)
     compiled = _compiled(graph.equations)
-    used = {v.name for v in compiled.shared_var_keys}
-    compiled = compiled.with_data(**{name: value for name, value in f.data().items() if name in used})
-    compiled = dataclasses.replace(compiled, initial_point_func=lambda seed: point)
+    compiled = compiled.with_data(**{name: jnp.asarray(v) for name, v in f.data().items() if name in compiled._shared_data})
+    compiled = dataclasses.replace(compiled, _make_initial_points=lambda seed: point)
 
     def tell(chains: list[nutpie.ChainProgress]) -> None:
         if progress is not None:

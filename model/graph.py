@@ -32,7 +32,7 @@ import pymc as pm
 import pytensor
 import pytensor.tensor as pt
 
-from model.chain import DIFFERENTIABLE, MONTHLY, regime_chain
+from model.chain import DIFFERENTIABLE, regime_chain
 from model.expectation import baselines, calendar, half_normal, of_two_months, payback
 from model.frame import Frame
 from model.kernel import INPUTS, MISSING, NEVER_ZERO, POSITIVE
@@ -56,11 +56,9 @@ def depth(common: Any, a: Assumptions, xp: Any = pt) -> Any:
     return 1 - xp.exp(-((common / a.parting_from) ** 3))
 
 
-def _chains(kernel: dict[str, Any], months: Any) -> Any:
-    """(chain, period) log predictive densities; 0 from month `months` on, which nothing is seen of."""
-    cut = kernel | {n: kernel[n][:, :months] for n in MONTHLY}
-    seen = regime_chain(*(cut[n] for n in INPUTS))[0]
-    return pt.set_subtensor(pt.zeros_like(kernel["parting"])[:, :months], seen)
+def _chains(kernel: dict[str, Any]) -> Any:
+    """(chain, period) log predictive densities; 0 from month ``months`` on, which nothing is seen of."""
+    return regime_chain(*(kernel[n] for n in INPUTS))[0]
 
 
 def _with_density(name: str, cell: Any, kernel: dict[str, Any], logp: Any, **kwargs: Any) -> Any:
@@ -152,14 +150,16 @@ def build(f: Frame, assumptions: Assumptions) -> Graph:
     first = np.datetime64(f.coords["period"][0], "M")
     coords = f.coords | {"period": np.datetime_as_string(first + np.arange(T), unit="M")}
     # Every parameter is bounded by its transform, so checking bounds again only costs compile time.
-    with pm.Model(coords=coords, check_bounds=False) as model:
-        data = {name: pm.Data(name, value) for name, value in f.data().items()}
-        months = data["months"][0]
+    with pm.Model(check_bounds=False) as model:
+        # XLA wants to know every size.
+        model.add_coords(coords, lengths={name: pt.constant(len(labels)) for name, labels in coords.items()})
+        data = {name: pm.Data(name, value, shape=value.shape) for name, value in f.data().items()}
         log_noise = pm.Normal("log_noise", pm.Normal("noise", *a.noise), pm.LogNormal("noise_spread", *a.noise_spread), dims="series")
         family_baseline, deviation = baselines(a, f, data, log_noise)
         effects, control = calendar(a, f, data)
         targeted, wide = moves(a, f, data)
         shared = {name: pt.constant(getattr(s, name)) for name in ("initial", "shift", "role", "own_course", "before", "now", "begun")}
+        shared["months"] = data["months"][0]
 
         family = shared | vars(wide) | {
             "scale": pt.full((families, T), pm.LogNormal("noise_family", *a.noise_family)),
@@ -179,7 +179,7 @@ def build(f: Frame, assumptions: Assumptions) -> Graph:
         def family_logp(course: Any, baseline: Any, kernel: dict[str, Any]) -> Any:
             g = course - baseline
             # Months that no unit of the family shows do not touch the data; a unit normal keeps them proper.
-            return _chains(kernel | {"x": g}, months) + pt.where(unseen, -0.5 * g**2, 0.0)
+            return _chains(kernel | {"x": g}) + pt.where(unseen, -0.5 * g**2, 0.0)
 
         course = _with_density(
             "family_course", family_baseline, family, family_logp,
@@ -215,7 +215,7 @@ def build(f: Frame, assumptions: Assumptions) -> Graph:
         member = np.eye(len(f.fitted))[f.unit].T
         # The value is the unit's flow; its density is that of the figures of each code.
         _with_density(
-            "log_flow", pt.dot(member, views.mirror), unit, lambda _, mirror, kernel: _chains(kernel, months) + mirror,
+            "log_flow", pt.dot(member, views.mirror), unit, lambda _, mirror, kernel: _chains(kernel) + mirror,
             observed=data["observed"], dims=("unit", "period"),
         )  # fmt: skip
     parts = {

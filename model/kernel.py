@@ -39,6 +39,7 @@ registers.
 """
 
 from collections import namedtuple
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -56,10 +57,13 @@ NU = 5.0
 NEVER_ZERO = -800.0
 """A hurdle at which no state can show a zero."""
 INPUTS = (
+    "months",
     "x", "scale", "kind", "hurdle", "slope", "rho", "spare", "relief", "parting", "hold", "onset", "pace", "entry", "exit", "move",
     "chain", "group", "initial", "shift", "role", "own_course", "before", "now", "begun",
 )  # fmt: skip
+INTEGERS = ("months", "kind", "chain", "group", "role", "before", "now")
 Layer: Any = namedtuple("Layer", INPUTS)  # type: ignore[misc]
+"""What the kernels take. Only the first ``months`` of what has months are looked at."""
 CAMPAIGNS, _P, _ROLES = 3, len(MOVES), 3
 _FROM, _TO = np.array(MOVES).T.copy()
 _START = np.array(CAMPAIGN_START)
@@ -75,6 +79,13 @@ _LANES, _WIDTH = 24, 8
 _BASE = 0
 _CARRIED, _INVERSE, _FRONT, _BACK, _CALMNESS, _RELIEVED, _ZERO_SEEN, _SEEN, _SPARED, _SPARE, _RELIEF = range(4, 15)
 _ROWS = 15
+
+
+def layer(given: Mapping[str, Any]) -> Any:
+    """A :data:`Layer` of one type, so that numba compiles each kernel once."""
+    typed = {n: np.ascontiguousarray(given[n], dtype=np.int64 if n in INTEGERS else np.float64) for n in INPUTS}
+    return Layer(**typed | {n: typed[n].item() for n in ("months", "slope")})
+
 
 # One file, although it is long: numba's cache looks at the file of the function it keeps, not at those of the functions in it.
 _compiled = njit(cache=True, error_model="numpy")
@@ -365,19 +376,13 @@ def _state_before(p, t, lanes, state, out):
 
 
 @_compiled
-def forward(
-    x, scale, kind, hurdle, slope, rho, spare, relief, parting, hold, onset, pace, entry, exit, move, chain, group, initial, shift,
-    role, own_course, before, now, begun,
-):  # fmt: skip
+def forward(p):
     """(predictive[C, T], campaign[G, T, Z], state[T, Z, K, C]): p(z_t | y_1..t) and p(s_t | z_t, y_1..t)."""
-    p = Layer(  # type: ignore[call-arg]
-        x, scale, kind, hurdle, slope, rho, spare, relief, parting, hold, onset, pace, entry, exit, move, chain, group, initial, shift,
-        role, own_course, before, now, begun,
-    )  # fmt: skip
-    C, T, K, G = entry.shape[0], x.shape[1], shift.size, onset.shape[0]
-    predictive, campaign, state = np.empty((C, T)), np.empty((G, T, CAMPAIGNS)), np.empty((T, CAMPAIGNS, K, C))
-    order, first = _members(group, G)
-    ranks, bound, lift = _ranks(chain, C), _bounds(before, now, role), np.exp(slope * shift)
+    C, T, K, G = p.entry.shape[0], p.months, p.shift.size, p.onset.shape[0]
+    room = p.x.shape[1]
+    predictive, campaign, state = np.zeros((C, room)), np.zeros((G, room, CAMPAIGNS)), np.zeros((room, CAMPAIGNS, K, C))
+    order, first = _members(p.group, G)
+    ranks, bound, lift = _ranks(p.chain, C), _bounds(p.before, p.now, p.role), np.exp(p.slope * p.shift)
     shift_before, shift_now, combination, measured = _pairs(p)
     R, weight = ranks.shape[0], np.empty(_P)
     g = 0
@@ -386,7 +391,7 @@ def forward(
         low, high = first[g], first[end]
         lanes = _lanes(order, low, high)
         N, whole, entries = lanes.size, _whole(p, lanes, ranks), _entries(p, lanes)
-        view, silent, main, f = np.empty((R, _ROWS, N)), np.empty((R, K + 1, N)), np.empty((now.size, N)), np.empty((now.size, N))
+        view, silent, main, f = np.empty((R, _ROWS, N)), np.empty((R, K + 1, N)), np.empty((p.now.size, N)), np.empty((p.now.size, N))
         odds, flow = np.empty((_P, _ROLES, _ROLES, N)), np.empty((_ROLES, CAMPAIGNS, K, N))
         joint, evidence, share = np.empty((_P, K, N)), np.empty((_P, N)), np.zeros((_P, N))
         calm, opening, ongoing = np.empty(N), np.empty(N), np.empty(N)
@@ -394,12 +399,12 @@ def forward(
         _state_before(p, 0, lanes, state, state_before)
         for t in range(T):
             _look(p, t, lanes, ranks, lift, view, silent)
-            _emit(view, silent, shift_before, shift_now, combination, measured, now, whole, main, f)
-            _odds(entries, exit, parting[lanes, t], hold[lanes, t], odds)
-            _flows(state_before, f, move, before, bound, calm, opening, ongoing, flow)
-            _join(flow, odds, role, joint, evidence)
+            _emit(view, silent, shift_before, shift_now, combination, measured, p.now, whole, main, f)
+            _odds(entries, p.exit, p.parting[lanes, t], p.hold[lanes, t], odds)
+            _flows(state_before, f, p.move, p.before, bound, calm, opening, ongoing, flow)
+            _join(flow, odds, p.role, joint, evidence)
             for h in range(g, end):
-                _moves(onset[h, t], pace, campaign[h, t - 1] if t > 0 else _START, weight)
+                _moves(p.onset[h, t], p.pace, campaign[h, t - 1] if t > 0 else _START, weight)
                 for n in range(first[h] - low, first[h + 1] - low):
                     predictive[lanes[n], t] = np.log(_weigh(weight, evidence, n))
                 arrived = campaign[h, t]
@@ -513,26 +518,18 @@ def _pull_silence(view, mass, silent, shift, own_course, by_hurdle, by_slope, by
 
 
 @_compiled
-def adjoint(
-    x, scale, kind, hurdle, slope, rho, spare, relief, parting, hold, onset, pace, entry, exit, move, chain, group, initial, shift,
-    role, own_course, before, now, begun,
-    campaign, state, weight,
-):  # fmt: skip
+def adjoint(p, campaign, state, weight):
     """Gradients of sum(weight * predictive) by :data:`model.chain.DIFFERENTIABLE`, in that order."""
-    p = Layer(  # type: ignore[call-arg]
-        x, scale, kind, hurdle, slope, rho, spare, relief, parting, hold, onset, pace, entry, exit, move, chain, group, initial, shift,
-        role, own_course, before, now, begun,
-    )  # fmt: skip
-    C, T, K, G = entry.shape[0], x.shape[1], shift.size, onset.shape[0]
-    g_x, g_scale, g_hurdle = np.zeros(x.shape), np.zeros(x.shape), np.zeros(x.shape)
-    g_rho, g_spare, g_relief = np.zeros(x.shape[0]), np.zeros(x.shape[0]), np.zeros((C, T))
-    g_parting, g_hold = np.zeros((C, T)), np.zeros((C, T))
-    g_slope, g_onset, g_pace = 0.0, np.zeros((G, T)), np.zeros(2)
-    g_entry, g_exit, g_move = np.zeros(entry.shape), np.zeros(_P), np.zeros(now.size)
-    order, first = _members(group, G)
-    ranks, bound, lift = _ranks(chain, C), _bounds(before, now, role), np.exp(slope * shift)
+    C, T, K, G = p.entry.shape[0], p.months, p.shift.size, p.onset.shape[0]
+    g_x, g_scale, g_hurdle = np.zeros(p.x.shape), np.zeros(p.x.shape), np.zeros(p.x.shape)
+    g_rho, g_spare, g_relief = np.zeros(p.rho.size), np.zeros(p.spare.size), np.zeros(p.relief.shape)
+    g_parting, g_hold = np.zeros(p.parting.shape), np.zeros(p.hold.shape)
+    g_slope, g_onset, g_pace = 0.0, np.zeros(p.onset.shape), np.zeros(2)
+    g_entry, g_exit, g_move = np.zeros(p.entry.shape), np.zeros(_P), np.zeros(p.now.size)
+    order, first = _members(p.group, G)
+    ranks, bound, lift = _ranks(p.chain, C), _bounds(p.before, p.now, p.role), np.exp(p.slope * p.shift)
     shift_before, shift_now, combination, measured = _pairs(p)
-    R, pairs = ranks.shape[0], now.size
+    R, pairs = ranks.shape[0], p.now.size
     moving, pulled_move, in_state = np.empty(_P), np.empty(_P), np.empty(CAMPAIGNS)
     by_move, by_chain = np.empty(_P), np.empty(_P)
     g = 0
@@ -553,18 +550,18 @@ def adjoint(
         by_spare, left_out, by_hurdle, by_slope, by_relief = np.empty(N), np.zeros(N), np.empty(N), np.empty(N), np.empty(N)
         for t in range(T - 1, -1, -1):
             _look(p, t, lanes, ranks, lift, view, silent)
-            _emit(view, silent, shift_before, shift_now, combination, measured, now, whole, main, f)
+            _emit(view, silent, shift_before, shift_now, combination, measured, p.now, whole, main, f)
             _state_before(p, t, lanes, state, earlier)
-            parted, held = parting[lanes, t], hold[lanes, t]
-            _odds(entries, exit, parted, held, odds)
-            _flows(earlier, f, move, before, bound, calm, opening, ongoing, flow)
-            _join(flow, odds, role, joint, evidence)
+            parted, held = p.parting[lanes, t], p.hold[lanes, t]
+            _odds(entries, p.exit, parted, held, odds)
+            _flows(earlier, f, p.move, p.before, bound, calm, opening, ongoing, flow)
+            _join(flow, odds, p.role, joint, evidence)
             _pull_back(share, later, joint, evidence, pulled)
             for h in range(g, end):
                 own, mates = later_campaign[h - g], range(first[h] - low, first[h + 1] - low)
                 start = campaign[h, t - 1] if t > 0 else _START
                 arrived = campaign[h, t]
-                _moves(onset[h, t], pace, start, moving)
+                _moves(p.onset[h, t], p.pace, start, moving)
                 for n in mates:
                     _weigh(moving, evidence, n)
                     partial[:, n] = moving
@@ -595,48 +592,48 @@ def adjoint(
                 own[:] = 0.0
                 for i in range(_P):
                     own[_FROM[i]] += by_chain[i] / max(start[_FROM[i]], _TINY)
-                if onset[h, t] > 0.0:
-                    g_onset[h, t] = by_chain[1] / onset[h, t] - by_chain[0] / (1.0 - onset[h, t])
-                g_pace[0] += by_chain[3] / pace[0] - by_chain[2] / (1.0 - pace[0])
-                g_pace[1] += by_chain[5] / pace[1] - by_chain[4] / (1.0 - pace[1])
-            _pull_joint(share, later, pulled, by_evidence, evidence, odds, flow, role, pull, g_flow, g_odds)
+                if p.onset[h, t] > 0.0:
+                    g_onset[h, t] = by_chain[1] / p.onset[h, t] - by_chain[0] / (1.0 - p.onset[h, t])
+                g_pace[0] += by_chain[3] / p.pace[0] - by_chain[2] / (1.0 - p.pace[0])
+                g_pace[1] += by_chain[5] / p.pace[1] - by_chain[4] / (1.0 - p.pace[1])
+            _pull_joint(share, later, pulled, by_evidence, evidence, odds, flow, p.role, pull, g_flow, g_odds)
             for n in range(high - low):
                 c = lanes[n]
                 for i in range(_P):
-                    o, e, q, u, h = g_odds[i, :, :, n], entry[c, i], parted[n], exit[i], held[n]
+                    o, e, q, u, h = g_odds[i, :, :, n], p.entry[c, i], parted[n], p.exit[i], held[n]
                     g_entry[c, i] += (1.0 - q) * (o[0, 1] - o[0, 0])
                     g_parting[c, t] += o[0, 2] - (1.0 - e) * o[0, 0] - e * o[0, 1]
                     g_exit[i] += (1.0 - h) * o[1, 0] + h * o[1, 2] - o[1, 1]
                     g_hold[c, t] += o[2, 2] - o[2, 0] - o[2, 1] + u * (o[1, 2] - o[1, 0])
             later[:] = 0.0
-            _pull_pairs(earlier, f, move, before, bound, g_flow, later[0], later[1], later[2], g_f, g_move_lane)
+            _pull_pairs(earlier, f, p.move, p.before, bound, g_flow, later[0], later[1], later[2], g_f, g_move_lane)
             for r in range(R):
                 if whole:
                     g_main[:] = g_f
                 else:
-                    _densities(view[r], silent[r], shift_before, shift_now, combination, now, main)
+                    _densities(view[r], silent[r], shift_before, shift_now, combination, p.now, main)
                     _pull_mix(view[r], main, measured, f, g_f, g_main, by_spare, left_out)
                 by_base[:] = 0.0
                 by_carried[:] = 0.0
                 by_scale[:] = 0.0
                 mass[:] = 0.0
-                _pull_residual(view[r], g_main, shift_before, shift_now, combination, now, by_base, by_carried, by_scale, mass)
+                _pull_residual(view[r], g_main, shift_before, shift_now, combination, p.now, by_base, by_carried, by_scale, mass)
                 mass[K] = left_out
                 by_hurdle[:] = 0.0
                 by_slope[:] = 0.0
                 by_relief[:] = 0.0
-                _pull_silence(view[r], mass, silent[r], shift, own_course, by_hurdle, by_slope, by_relief)
+                _pull_silence(view[r], mass, silent[r], p.shift, p.own_course, by_hurdle, by_slope, by_relief)
                 for n in range(high - low):
                     c = lanes[n]
                     m = ranks[r, c]
-                    if m < 0 or kind[m, t] == MISSING:
+                    if m < 0 or p.kind[m, t] == MISSING:
                         continue
                     if not whole:
                         g_spare[m] += by_spare[n]
                     g_hurdle[m, t] += by_hurdle[n]
                     g_slope += by_slope[n]
-                    g_relief[c, t] += slope * by_relief[n]
-                    if kind[m, t] == ZERO:
+                    g_relief[c, t] += p.slope * by_relief[n]
+                    if p.kind[m, t] == ZERO:
                         continue
                     plain, inverse, carried = view[r, _BASE, n], view[r, _INVERSE, n], view[r, _CARRIED, n]
                     alone = left_out[n] * plain * inverse / (1.0 + plain * plain * inverse)
@@ -645,16 +642,16 @@ def adjoint(
                     g_s = 2 * _POWER * (alone * plain + by_scale[n]) - mass[:, n].sum()
                     g_relief[c, t] += 2 * _POWER * here
                     g_x[m, t] += g_plain
-                    g_scale[m, t] += g_s / scale[m, t]
-                    if t > 0 and kind[m, t - 1] == POSITIVE:
-                        g_x[m, t - 1] -= rho[m] * g_plain
-                        g_rho[m] -= x[m, t - 1] * g_plain + 2 * _POWER * (by_carried[n] + relief[c, t - 1] * there)
+                    g_scale[m, t] += g_s / p.scale[m, t]
+                    if t > 0 and p.kind[m, t - 1] == POSITIVE:
+                        g_x[m, t - 1] -= p.rho[m] * g_plain
+                        g_rho[m] -= p.x[m, t - 1] * g_plain + 2 * _POWER * (by_carried[n] + p.relief[c, t - 1] * there)
                         g_relief[c, t - 1] -= 2 * _POWER * carried * there
                     else:
-                        g_rho[m] += g_s * rho[m] / (1.0 - rho[m] * rho[m])
+                        g_rho[m] += g_s * p.rho[m] / (1.0 - p.rho[m] * p.rho[m])
         for i in range(pairs):
             for n in range(high - low):
-                g_move[i] += g_move_lane[i, n] / max(move[i], _TINY)
+                g_move[i] += g_move_lane[i, n] / max(p.move[i], _TINY)
         g = end
     return (
         g_x, g_scale, g_hurdle, np.array(g_slope), g_rho, g_spare, g_relief, g_parting, g_hold, g_onset, g_pace, g_entry, g_exit, g_move
@@ -687,20 +684,12 @@ def _back(p, z, share, arrive, joint, odds, role, move, f, earlier, before, now,
 
 
 @_compiled
-def smooth(
-    x, scale, kind, hurdle, slope, rho, spare, relief, parting, hold, onset, pace, entry, exit, move, chain, group, initial, shift,
-    role, own_course, before, now, begun,
-    campaign, state,
-):  # fmt: skip
+def smooth(p, campaign, state):
     """(campaign[G, T, Z], state[T, Z, K, C]) given all of y, from the filter's; exact for a group of one chain."""
-    p = Layer(  # type: ignore[call-arg]
-        x, scale, kind, hurdle, slope, rho, spare, relief, parting, hold, onset, pace, entry, exit, move, chain, group, initial, shift,
-        role, own_course, before, now, begun,
-    )  # fmt: skip
-    C, T, K, G = entry.shape[0], x.shape[1], shift.size, onset.shape[0]
-    smoothed_campaign, smoothed = np.empty((G, T, CAMPAIGNS)), np.empty((T, CAMPAIGNS, K, C))
-    order, first = _members(group, G)
-    ranks, bound, lift = _ranks(chain, C), _bounds(before, now, role), np.exp(slope * shift)
+    C, T, K, G = p.entry.shape[0], p.months, p.shift.size, p.onset.shape[0]
+    smoothed_campaign, smoothed = np.zeros(campaign.shape), np.zeros(state.shape)
+    order, first = _members(p.group, G)
+    ranks, bound, lift = _ranks(p.chain, C), _bounds(p.before, p.now, p.role), np.exp(p.slope * p.shift)
     shift_before, shift_now, combination, measured = _pairs(p)
     R, weight = ranks.shape[0], np.empty((G, _P))
     smoothed[T - 1] = state[T - 1]
@@ -711,7 +700,7 @@ def smooth(
         low, high = first[g], first[end]
         lanes = _lanes(order, low, high)
         N, whole, entries = lanes.size, _whole(p, lanes, ranks), _entries(p, lanes)
-        view, silent, main, f = np.empty((R, _ROWS, N)), np.empty((R, K + 1, N)), np.empty((now.size, N)), np.empty((now.size, N))
+        view, silent, main, f = np.empty((R, _ROWS, N)), np.empty((R, K + 1, N)), np.empty((p.now.size, N)), np.empty((p.now.size, N))
         odds, flow = np.empty((_P, _ROLES, _ROLES, N)), np.empty((_ROLES, CAMPAIGNS, K, N))
         joint, evidence, share = np.empty((_P, K, N)), np.empty((_P, N)), np.zeros(N)
         calm, opening, ongoing = np.empty(N), np.empty(N), np.empty(N)
@@ -721,17 +710,17 @@ def smooth(
         there[:] = here
         for t in range(T - 1, 0, -1):
             _look(p, t, lanes, ranks, lift, view, silent)
-            _emit(view, silent, shift_before, shift_now, combination, measured, now, whole, main, f)
+            _emit(view, silent, shift_before, shift_now, combination, measured, p.now, whole, main, f)
             _state_before(p, t, lanes, state, earlier)
-            _odds(entries, exit, parting[lanes, t], hold[lanes, t], odds)
-            _flows(earlier, f, move, before, bound, calm, opening, ongoing, flow)
-            _join(flow, odds, role, joint, evidence)
+            _odds(entries, p.exit, p.parting[lanes, t], p.hold[lanes, t], odds)
+            _flows(earlier, f, p.move, p.before, bound, calm, opening, ongoing, flow)
+            _join(flow, odds, p.role, joint, evidence)
             # What the chains' later states say of the move, chain by chain: sum_k smoothed(k) p(k | move) / p(k).
             for i in range(_P):
                 _arrive(i, _TO[i], joint, evidence, there, here, told[i], arrive[i])
             for h in range(g, end):
                 of_move = weight[h]
-                _moves(onset[h, t], pace, campaign[h, t - 1], of_move)
+                _moves(p.onset[h, t], p.pace, campaign[h, t - 1], of_move)
                 mates = range(first[h] - low, first[h + 1] - low)
                 for n in mates:
                     _weigh(of_move, evidence, n)
@@ -756,33 +745,24 @@ def smooth(
                 for h in range(g, end):
                     for n in range(first[h] - low, first[h + 1] - low):
                         share[n] = weight[h, i] / max(smoothed_campaign[h, t - 1, z], _TINY)
-                _back(i, z, share, arrive[i], joint, odds, role, move, f, earlier, before, now, there)
+                _back(i, z, share, arrive[i], joint, odds, p.role, p.move, f, earlier, p.before, p.now, there)
             _put(there, lanes[: high - low], smoothed[t - 1])
         g = end
     return smoothed_campaign, smoothed
 
 
 @_compiled
-def evidence_on_grid(
-    t, moved, relief_at, parting_at, hold_at, widened,
-    x, scale, kind, hurdle, slope, rho, spare, relief, parting, hold, onset, pace, entry, exit, move, chain, group, initial, shift,
-    role, own_course, before, now, begun,
-    campaign, state,
-):  # fmt: skip
+def evidence_on_grid(p, t, moved, relief_at, parting_at, hold_at, widened, campaign, state):
     """out[c, n] = log p(y_ct | months before t) were, in month t, x of its series less by moved[n], the relief, parting and hold
     relief_at[n], parting_at[n] and hold_at[n], and the square of the scale more by widened[n]; each chain on its own, from the filter
     to t - 1. Only months t - 1 and t are looked at.
     """
-    p = Layer(  # type: ignore[call-arg]
-        x, scale, kind, hurdle, slope, rho, spare, relief, parting, hold, onset, pace, entry, exit, move, chain, group, initial, shift,
-        role, own_course, before, now, begun,
-    )  # fmt: skip
-    C, K, points = entry.shape[0], shift.size, moved.size
+    C, K, points = p.entry.shape[0], p.shift.size, moved.size
     out = np.empty((C, points))
-    ranks, bound, lift = _ranks(chain, C), _bounds(before, now, role), np.exp(slope * shift)
+    ranks, bound, lift = _ranks(p.chain, C), _bounds(p.before, p.now, p.role), np.exp(p.slope * p.shift)
     shift_before, shift_now, combination, measured = _pairs(p)
     R, N = ranks.shape[0], points
-    view, silent, main, f = np.empty((R, _ROWS, N)), np.empty((R, K + 1, N)), np.empty((now.size, N)), np.empty((now.size, N))
+    view, silent, main, f = np.empty((R, _ROWS, N)), np.empty((R, K + 1, N)), np.empty((p.now.size, N)), np.empty((p.now.size, N))
     odds, flow = np.empty((_P, _ROLES, _ROLES, N)), np.empty((_ROLES, CAMPAIGNS, K, N))
     joint, evidence, weight = np.empty((_P, K, N)), np.empty((_P, N)), np.empty(_P)
     calm, opening, ongoing, earlier = np.empty(N), np.empty(N), np.empty(N), np.empty((CAMPAIGNS, K, N))
@@ -791,23 +771,23 @@ def evidence_on_grid(
         lanes = np.full(N, c)
         for r in range(R):
             m = ranks[r, c]
-            shown = kind[m, t] if m >= 0 else MISSING
-            paired = shown != MISSING and t > 0 and kind[m, t - 1] == POSITIVE
-            x_before, relief_before = (x[m, t - 1], relief[c, t - 1]) if paired else (0.0, 0.0)
+            shown = p.kind[m, t] if m >= 0 else MISSING
+            paired = shown != MISSING and t > 0 and p.kind[m, t - 1] == POSITIVE
+            x_before, relief_before = (p.x[m, t - 1], p.relief[c, t - 1]) if paired else (0.0, 0.0)
             for n in range(N):
-                wider = np.sqrt(scale[m, t] ** 2 + widened[n])
+                wider = np.sqrt(p.scale[m, t] ** 2 + widened[n])
                 _show(
-                    view[r], n, shown, x[m, t] - moved[n], x_before, paired, wider, rho[m], hurdle[m, t], slope, relief_at[n],
-                    relief_before, spare[m],
+                    view[r], n, shown, p.x[m, t] - moved[n], x_before, paired, wider, p.rho[m], p.hurdle[m, t], p.slope, relief_at[n],
+                    relief_before, p.spare[m],
                 )  # fmt: skip
-            _silence(view[r], lift, own_course, silent[r])
-        _emit(view, silent, shift_before, shift_now, combination, measured, now, False, main, f)
+            _silence(view[r], lift, p.own_course, silent[r])
+        _emit(view, silent, shift_before, shift_now, combination, measured, p.now, False, main, f)
         _state_before(p, t, lanes, state, earlier)
-        _odds(_entries(p, lanes), exit, parting_at, hold_at, odds)
-        _flows(earlier, f, move, before, bound, calm, opening, ongoing, flow)
-        _join(flow, odds, role, joint, evidence)
-        g = group[c]
+        _odds(_entries(p, lanes), p.exit, parting_at, hold_at, odds)
+        _flows(earlier, f, p.move, p.before, bound, calm, opening, ongoing, flow)
+        _join(flow, odds, p.role, joint, evidence)
+        g = p.group[c]
         for n in range(points):
-            _moves(onset[g, t], pace, campaign[g, t - 1] if t > 0 else _START, weight)
+            _moves(p.onset[g, t], p.pace, campaign[g, t - 1] if t > 0 else _START, weight)
             out[c, n] = np.log(_weigh(weight, evidence, n))
     return out

@@ -11,7 +11,7 @@ import xarray as xr
 
 from model.chain import MONTHLY
 from model.graph import Graph
-from model.kernel import INPUTS, forward, smooth
+from model.kernel import INPUTS, forward, layer, smooth
 
 Kernel = dict[str, np.ndarray]
 
@@ -52,11 +52,10 @@ def evaluator(graph: Graph) -> Evaluate:
     def evaluate(values: Mapping[str, np.ndarray]) -> Draw:
         arrays = [np.array(v, order="C") for v in graph.equations.function(*(values[v.name] for v in graph.model.free_RVs), *given)]
         unit, family = (dict(zip(INPUTS, arrays[i : i + len(INPUTS)], strict=True)) for i in (0, len(INPUTS)))
-        for layer in (unit, family):
-            layer["slope"] = layer["slope"].item()
+        for kernel in (unit, family):
+            kernel["months"] = np.array(f.periods)
             for name in MONTHLY:
-                layer[name] = np.ascontiguousarray(layer[name][:, : f.periods])
-            layer["kind"] = layer["kind"].astype(np.int64)
+                kernel[name] = kernel[name][:, : f.periods]
         monthly = (v[:, : f.periods] for v in arrays[2 * len(INPUTS) :])
         return Draw(unit, family, dict(zip(parts, monthly, strict=True)))
 
@@ -76,13 +75,12 @@ def over_states(campaign: np.ndarray, state: np.ndarray, group: np.ndarray) -> n
 
 def filtered(kernel: Kernel) -> np.ndarray:
     """(chain, period, state) p(s_t | y_1..t). In a month with nothing seen, that is the nowcast."""
-    _, campaign, state = forward(*(kernel[n] for n in INPUTS))
+    _, campaign, state = forward(layer(kernel))
     return over_states(campaign, state, kernel["group"])
 
 
 def filtered_and_smoothed(kernel: Kernel) -> tuple[np.ndarray, np.ndarray]:
-    inputs = [kernel[n] for n in INPUTS]
-    _, campaign, state = forward(*inputs)
-    group = kernel["group"]
-    smoothed_campaign, smoothed = smooth(*inputs, campaign, state)
+    given, group = layer(kernel), kernel["group"]
+    _, campaign, state = forward(given)
+    smoothed_campaign, smoothed = smooth(given, campaign, state)
     return over_states(campaign, state, group), over_states(smoothed_campaign, smoothed, group)

@@ -26,7 +26,7 @@ from data.panel import Panel
 from model.chain import MONTHLY
 from model.frame import Frame, frame
 from model.graph import Graph, common_shortfall, depth, graph_of
-from model.kernel import INPUTS, MISSING, POSITIVE, evidence_on_grid, forward
+from model.kernel import MISSING, POSITIVE, evidence_on_grid, forward, layer
 from model.layers import Draw, Kernel, evaluator
 from model.spec import Assumptions
 
@@ -147,7 +147,6 @@ def extendable(graph: Graph, panel: Panel) -> bool:
 
 def _on_grid(kernel: Kernel, t: int, moved: np.ndarray, given_factor: dict[str, np.ndarray]) -> np.ndarray:
     """(chain, grid) log p(y_t | y_<t) were x_t less by each of `moved`, and what depends on the factor as `given_factor` says."""
-    inputs = [kernel[n] for n in INPUTS]
-    past = {n: kernel[n][:, :t] for n in MONTHLY}
-    _, campaign, state = forward(*((kernel | {n: np.ascontiguousarray(v) for n, v in past.items()})[n] for n in INPUTS))
-    return evidence_on_grid(t, moved, *given_factor.values(), *inputs, campaign, state)
+    given = layer(kernel | {"months": t})
+    _, campaign, state = forward(given)
+    return evidence_on_grid(given, t, moved, *given_factor.values(), campaign, state)

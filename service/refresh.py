@@ -31,7 +31,7 @@ from service.progress import COLUMNS
 from service.report import render
 from service.snapshots import POSTERIOR, REPORT, SnapshotStore
 
-PACKAGES = ("pymc", "pytensor", "nutpie", "arviz", "numba", "numpy", "xarray", "pandas")
+PACKAGES = ("pymc", "pytensor", "nutpie", "jax", "jaxlib", "arviz", "numba", "numpy", "xarray", "pandas")
 
 
 @dataclass(frozen=True)

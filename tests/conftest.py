@@ -1,9 +1,6 @@
 """The session checks the shapes that signatures promise, and gives the pieces that several tests need."""
 
-import os
 from pathlib import Path
-
-os.environ.setdefault("PYTENSOR_FLAGS", "numba__fastmath=False")
 
 from jaxtyping import install_import_hook
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-HEAVY = ("pymc", "arviz", "arviz_stats", "pytensor", "nutpie", "numba", "pandas", "xarray", "matplotlib")
+HEAVY = ("pymc", "arviz", "arviz_stats", "pytensor", "nutpie", "jax", "numba", "pandas", "xarray", "matplotlib")
 
 
 def test_the_serving_process_imports_nothing_that_fits():

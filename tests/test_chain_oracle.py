@@ -2,6 +2,8 @@
 
 import itertools
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytensor
 import pytensor.tensor as pt
@@ -9,6 +11,7 @@ import pytest
 from scipy import stats
 from scipy.special import expit, logsumexp
 
+import model.xla  # noqa: F401 - tells JAX of the kernels
 from model.chain import DIFFERENTIABLE, MONTHLY, regime_chain
 from model.kernel import (
     CAMPAIGN_START,
@@ -24,6 +27,7 @@ from model.kernel import (
     adjoint,
     evidence_on_grid,
     forward,
+    layer,
     smooth,
 )
 from model.layers import filtered_and_smoothed, over_states
@@ -47,6 +51,7 @@ def a_problem(seed, chains=1, periods=3, states=3, groups=1, series=None):
             where = (before == j) & np.isin(role[now], b)
             move[where] /= max(move[where].sum(), 1e-9)
     p = {
+        "months": periods,
         "x": rng.normal(0, 1, (n, periods)),
         "scale": rng.uniform(0.2, 1, (n, periods)),
         "kind": rng.choice(np.array([MISSING, ZERO, POSITIVE, POSITIVE, POSITIVE], np.int8), (n, periods)),
@@ -142,13 +147,13 @@ def enumerated(p):
 
 
 def cut(p, periods):
-    return {n: v[:, :periods] if n in MONTHLY else v for n, v in p.items()}
+    return {n: v[:, :periods] if n in MONTHLY else v for n, v in p.items()} | {"months": periods}
 
 
 @pytest.mark.parametrize("seed", range(4))
 def test_of_one_chain_likelihood_and_probabilities_are_the_sums_over_every_path(seed):
     p = a_problem(seed)
-    predictive, campaign, state = forward(*p.values())
+    predictive, campaign, state = forward(layer(p))
     filtered = over_states(campaign, state, p["group"])
     for periods in (1, 2, 3):
         total, posterior = enumerated(cut(p, periods))
@@ -162,7 +167,7 @@ def test_of_one_chain_likelihood_and_probabilities_are_the_sums_over_every_path(
 def test_what_keeping_the_chains_of_a_campaign_apart_costs_is_small(seed):
     p = a_problem(seed, chains=2)
     total, posterior = enumerated(p)
-    assert forward(*p.values())[0].sum() == pytest.approx(total, abs=2e-3)
+    assert forward(layer(p))[0].sum() == pytest.approx(total, abs=2e-3)
     np.testing.assert_allclose(filtered_and_smoothed(p)[1], posterior, atol=5e-3)
 
 
@@ -170,11 +175,11 @@ def test_what_keeping_the_chains_of_a_campaign_apart_costs_is_small(seed):
 def test_the_gradient_is_the_central_difference_for_any_cotangent(seed):
     p = a_problem(seed, chains=5, periods=6, states=5, groups=2, series=8)
     weight = np.random.default_rng(seed).normal(size=(5, 6))
-    _, campaign, state = forward(*p.values())
-    gradient = dict(zip(DIFFERENTIABLE, adjoint(*p.values(), campaign, state, weight), strict=True))
+    _, campaign, state = forward(layer(p))
+    gradient = dict(zip(DIFFERENTIABLE, adjoint(layer(p), campaign, state, weight), strict=True))
 
     def objective(**changed):
-        return (weight * forward(*{**p, **changed}.values())[0]).sum()
+        return (weight * forward(layer({**p, **changed}))[0]).sum()
 
     for name in DIFFERENTIABLE:
         numeric = np.empty_like(p[name])
@@ -187,17 +192,38 @@ def test_the_gradient_is_the_central_difference_for_any_cotangent(seed):
         np.testing.assert_allclose(gradient[name], numeric, rtol=2e-6, atol=2e-8, err_msg=name)
 
 
+def the_op(p):
+    variables = {n: pt.tensor(n, dtype=np.asarray(v).dtype, shape=np.shape(v)) for n, v in p.items()}
+    return variables, regime_chain(*variables.values())[0]
+
+
 def test_the_op_in_a_pytensor_graph_is_the_kernel_and_its_adjoint():
     p = a_problem(11, chains=3, series=4)
-    variables = {n: pt.tensor(n, dtype=np.asarray(v).dtype, shape=np.shape(v)) for n, v in p.items()}
-    predictive = regime_chain(*variables.values())[0]
+    variables, predictive = the_op(p)
     gradient = pytensor.grad((predictive**2).sum(), [variables[n] for n in DIFFERENTIABLE])
-    compiled = pytensor.function(list(variables.values()), [predictive, *gradient], mode="NUMBA")
+    compiled = pytensor.function(list(variables.values()), [predictive, *gradient], mode="FAST_COMPILE")
     got, *pulled = compiled(*p.values())
-    expected, campaign, state = forward(*p.values())
-    np.testing.assert_allclose(got, expected, rtol=1e-12)
-    for name, ours, theirs in zip(DIFFERENTIABLE, adjoint(*p.values(), campaign, state, 2 * expected), pulled, strict=True):
-        np.testing.assert_allclose(theirs, ours, rtol=1e-10, atol=1e-12, err_msg=name)
+    expected, campaign, state = forward(layer(p))
+    np.testing.assert_array_equal(got, expected)
+    for name, ours, theirs in zip(DIFFERENTIABLE, adjoint(layer(p), campaign, state, 2 * expected), pulled, strict=True):
+        np.testing.assert_allclose(theirs, ours, rtol=1e-12, atol=1e-14, err_msg=name)
+
+
+@pytest.mark.parametrize("months", [6, 4])
+def test_what_xla_runs_is_the_kernel_and_its_adjoint(months):
+    p = a_problem(12, chains=30, periods=6, groups=7, series=40) | {"months": months}
+    variables, predictive = the_op(p)
+    in_xla = pytensor.function(list(variables.values()), predictive, mode="JAX").vm.jit_fn
+    expected, campaign, state = forward(layer(p))
+    np.testing.assert_array_equal(in_xla(*map(jnp.asarray, p.values()))[0], expected)
+    assert not expected[:, months:].any()
+
+    def objective(of):
+        return (in_xla(*map(jnp.asarray, (p | of).values()))[0] ** 2).sum()
+
+    pulled = jax.grad(objective)({n: jnp.asarray(p[n]) for n in DIFFERENTIABLE})
+    for name, ours in zip(DIFFERENTIABLE, adjoint(layer(p), campaign, state, 2 * expected), strict=True):
+        np.testing.assert_allclose(pulled[name], ours, rtol=1e-12, atol=1e-14, err_msg=name)
 
 
 def test_with_one_state_and_nothing_missing_it_is_a_plain_student_t_ar1():
@@ -207,7 +233,7 @@ def test_with_one_state_and_nothing_missing_it_is_a_plain_student_t_ar1():
     x, scale, rho = p["x"][0], p["scale"][0], p["rho"][0]
     direct = stats.t.logpdf(x[0], NU, 0, scale[0] / np.sqrt(1 - rho**2))
     direct += stats.t.logpdf(x[1:], NU, rho * x[:-1], scale[1:]).sum()
-    assert forward(*p.values())[0].sum() == pytest.approx(direct, rel=1e-12)
+    assert forward(layer(p))[0].sum() == pytest.approx(direct, rel=1e-12)
 
 
 def test_a_campaign_makes_the_families_of_one_importer_turn_together():
@@ -235,23 +261,22 @@ def test_a_campaign_makes_the_families_of_one_importer_turn_together():
 
 def test_the_grid_of_the_update_is_the_filter_with_one_month_changed():
     p = a_problem(5, chains=2, periods=4, groups=2, series=3)
-    _, campaign, state = forward(*cut(p, 3).values())
+    _, campaign, state = forward(layer(cut(p, 3)))
     changes = {"moved": [0.0, 0.4], "relief": [0.3, 1.2], "parting": [0.05, 0.3], "hold": [0.5, 0.9], "widened": [0.0, 0.1]}
-    grid = evidence_on_grid(3, *map(np.array, changes.values()), *p.values(), campaign, state)
+    grid = evidence_on_grid(layer(p), 3, *map(np.array, changes.values()), campaign, state)
     for n in range(2):
         q = {name: v.copy() if name in MONTHLY else v for name, v in p.items()}
         q["x"][:, 3] -= changes["moved"][n]
         q["scale"][:, 3] = np.sqrt(q["scale"][:, 3] ** 2 + changes["widened"][n])
         for name in ("relief", "parting", "hold"):
             q[name][:, 3] = changes[name][n]
-        np.testing.assert_allclose(grid[:, n], forward(*q.values())[0][:, 3], rtol=1e-12)
+        np.testing.assert_allclose(grid[:, n], forward(layer(q))[0][:, 3], rtol=1e-12)
 
 
 def test_the_smoother_ends_where_the_filter_ends():
     p = a_problem(9, chains=4, periods=7, groups=2, series=6)
-    inputs = list(p.values())
-    _, campaign, state = forward(*inputs)
-    end_campaign, end_state = smooth(*inputs, campaign, state)
+    _, campaign, state = forward(layer(p))
+    end_campaign, end_state = smooth(layer(p), campaign, state)
     np.testing.assert_array_equal(end_campaign[:, -1], campaign[:, -1])
     np.testing.assert_array_equal(end_state[-1], state[-1])
     np.testing.assert_allclose(end_campaign.sum(-1), 1, rtol=1e-12)

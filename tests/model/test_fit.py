@@ -61,8 +61,9 @@ print(hashlib.sha256(b"".join(draws[name].values.tobytes() for name in sorted(dr
 
 
 def test_the_same_seed_gives_the_same_draws_bit_for_bit_with_a_cold_and_a_warm_compile_cache(tmp_path):
-    flags = f"numba__fastmath=False,base_compiledir={tmp_path}/pytensor"
-    environment = os.environ | {"PYTENSOR_FLAGS": flags, "NUMBA_CACHE_DIR": f"{tmp_path}/numba", "PYTHONPATH": "tests/model"}
+    caches = {"PYTENSOR_FLAGS": f"base_compiledir={tmp_path}/pytensor", "NUMBA_CACHE_DIR": f"{tmp_path}/numba"}
+    caches |= {"JAX_COMPILATION_CACHE_DIR": f"{tmp_path}/xla", "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
+    environment = os.environ | caches | {"PYTHONPATH": "tests/model"}
     digests = []
     for run in ("cold", "warm"):
         command = [sys.executable, "-c", DIGEST, str(tmp_path / run)]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from model.graph import build
-from model.kernel import INNOCENT, NU, POSITIVE
+from model.kernel import INNOCENT, NU, POSITIVE, forward, layer
 from model.layers import evaluator
 from model.simulate import Design, simulate
 from model.spec import Assumptions
@@ -53,10 +53,7 @@ def test_at_the_truth_the_likelihood_is_finite_and_beats_a_wrong_level(worlds):
     wrong = w.values | {"log_noise": w.values["log_noise"] + 1.5}
 
     def log_likelihood(values):
-        from model.kernel import INPUTS, forward
-
-        drawn = evaluate(values)
-        return forward(*(drawn.unit[n] for n in INPUTS))[0].sum()
+        return forward(layer(evaluate(values).unit))[0].sum()
 
     assert np.isfinite(log_likelihood(w.values))
     assert log_likelihood(w.values) > log_likelihood(wrong)
