@@ -190,7 +190,7 @@ def backtest(
     last: Annotated[str, typer.Option("--to", help="Last as-of; it also gets every earlier month, smoothed.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="CSV to write; finished parts lie beside it in OUTPUT.parts.")],
     every: Annotated[str, typer.Option(help="Distance of the as-ofs: a number and mo, w or d.")] = "1mo",
-    refit: Annotated[int, typer.Option(help="Months between fits; in between, the draws are filtered over the newer figures.")] = 6,
+    refit: Annotated[int, typer.Option(help="Months between fits; in between, the draws are filtered over the newer figures.")] = 3,
     jobs: Annotated[int, typer.Option(help="Processes. Default: one a core.")] = 0,
     config: ConfigOption = None,
     store: StoreOption = "./var",
