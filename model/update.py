@@ -138,11 +138,14 @@ class _Month:
         self.unit["scale"][series, t] = np.sqrt(self.unit["scale"][series, t] ** 2 + widened)
 
 
-def extendable(graph: Graph, panel: Panel) -> bool:
-    """Whether the panel begins in the same month, has every series that the graph was built for, and fits into it."""
-    begins = graph.frame.coords["period"][0] == np.datetime_as_string(panel["period"].values[0], unit="M")
+def extendable(graph: Graph, panel: Panel, assumptions: Assumptions) -> bool:
+    """Whether the panel has every series that the graph was built for, and these make a frame of its structure: a control that has
+    become long enough to be used, for one, is a parameter that the graph's draws have no value of.
+    """
     have = {f"{unit}:{hs}" for unit, hs in zip(panel["signal_unit"].values, panel["signal_hs"].values, strict=True)}
-    return bool(begins) and panel.sizes["period"] <= graph.frame.capacity and set(graph.frame.coords["series"]) <= have
+    if not set(graph.frame.coords["series"]) <= have:
+        return False
+    return frame(panel, assumptions, like=graph.frame).structure == graph.frame.structure
 
 
 def _on_grid(kernel: Kernel, t: int, moved: np.ndarray, given_factor: dict[str, np.ndarray]) -> np.ndarray:

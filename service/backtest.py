@@ -159,7 +159,7 @@ def _rows(stretch: Stretch) -> Iterator[dict[str, Any]]:
         if all(abstentions(panel, a)):
             continue
         due = held is None or _months_apart(held.fitted_at, as_of) >= stretch.refit_months
-        if held is None or due or not extendable(held.graph, panel):
+        if held is None or due or not extendable(held.graph, panel, a):
             held = _fitted(panel, stretch, as_of, held)
         else:
             newer = extend(held.draws, held.graph, panel, a, c.seed)

@@ -1,17 +1,19 @@
 """Old draws on newer figures: what is drawn month by month is what the graph says at the values drawn."""
 
 import dataclasses
+from datetime import UTC, datetime
 
 import numpy as np
 import pytest
 
-from model.frame import contrasts
+from data.panel import read_panel
+from model.frame import contrasts, frame
 from model.graph import graph_of
 from model.layers import evaluator
 from model.probabilities import resampled
 from model.simulate import Design, simulate
 from model.spec import Assumptions
-from model.update import STEP, _Month, extend_to
+from model.update import STEP, _Month, extend_to, extendable
 
 A = Assumptions()
 DESIGN = Design(importers=("JPN", "USA", "KOR"), families=(("magnets", ("850511",)), ("gallium", ("811292", "282560"))), months=40)
@@ -81,3 +83,13 @@ def test_draws_stand_for_a_unit_in_proportion_to_their_weight():
     chosen = resampled(log_weight, np.random.default_rng(0))
     np.testing.assert_allclose(np.bincount(chosen[:, 0] // 100), [30, 90, 180], atol=2)
     np.testing.assert_array_equal(np.bincount(chosen[:, 1], minlength=300), 1)
+
+
+def test_draws_are_not_carried_on_to_a_panel_that_knows_something_new_in_kind(sample_log, sample_watch):
+    """Whether there is a control decides whether there is a parameter for it, which other draws would not have."""
+    panel = read_panel(sample_log, sample_watch, datetime(2024, 1, 31, tzinfo=UTC))
+    graph = graph_of(frame(panel, A), A)
+    assert not graph.frame.control.any()
+    assert extendable(graph, panel, A)
+    controlled = dataclasses.replace(graph.frame, control=np.ones_like(graph.frame.control))
+    assert not extendable(dataclasses.replace(graph, frame=controlled), panel, A)
