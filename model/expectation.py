@@ -14,10 +14,6 @@ Data = dict[str, Any]
 """The graph's data containers by name (:meth:`model.frame.Frame.data`)."""
 
 
-def half_normal(name: str, scale: float, **kwargs: Any) -> Any:
-    return pm.HalfNormal(name, scale, **kwargs)
-
-
 def baselines(a: Assumptions, f: Frame, data: Data, log_noise: Any) -> tuple[Any, Any]:
     """Slow courses of the log flow: of a family's average series (family, period), and of each series' deviation
     from it (series, period), which add up to zero over the family's series.
@@ -71,7 +67,7 @@ def payback(a: Assumptions, f: Frame, data: Data, excess: Any) -> Any:
     behind = np.subtract.outer(np.arange(f.capacity), np.arange(f.capacity)) - 1
     decay = np.where(behind >= 0, a.frontload_keep ** np.maximum(behind, 0), 0.0)
     bought = pt.clip(pt.expm1(pt.clip(excess, -5, 2)) - a.frontload_from, 0, 5) * pt.eq(data["kind"], POSITIVE)
-    return -half_normal("frontload", a.frontload) * pt.dot(bought, decay.T)
+    return -pm.HalfNormal("frontload", a.frontload) * pt.dot(bought, decay.T)
 
 
 def of_two_months(f: Frame, data: Data, mu: Any) -> Any:

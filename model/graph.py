@@ -33,7 +33,7 @@ import pytensor
 import pytensor.tensor as pt
 
 from model.chain import DIFFERENTIABLE, regime_chain
-from model.expectation import baselines, calendar, half_normal, of_two_months, payback
+from model.expectation import baselines, calendar, of_two_months, payback
 from model.frame import Frame
 from model.kernel import INPUTS, MISSING, NEVER_ZERO, POSITIVE
 from model.moves import moves
@@ -191,7 +191,7 @@ def build(f: Frame, assumptions: Assumptions) -> Graph:
         views = two_views(a, f, data)
         mu = plain + payback(a, f, data, data["primary"] + views.adjustment - plain)
         common = common_shortfall(family["x"])
-        uneven = half_normal("unevenness", a.unevenness) * common
+        uneven = pm.HalfNormal("unevenness", a.unevenness) * common
         process = pt.exp(2 * log_noise)[:, None] + uneven[f.family_of] ** 2
         slope = pm.LogNormal("hurdle_slope", *a.hurdle_slope)
         own_hurdle = pm.Normal("hurdle_series", 0, 1, dims="series") * pm.LogNormal("hurdle_spread", *a.hurdle_spread)

@@ -7,7 +7,7 @@ import numpy as np
 import pymc as pm
 import pytensor.tensor as pt
 
-from model.expectation import Data, half_normal
+from model.expectation import Data
 from model.frame import Frame
 from model.spec import Assumptions
 from model.states import ENTRIES, ENTRY_OF_MOVE, EXIT_OF_MOVE, EXITS, transitions
@@ -40,7 +40,7 @@ def moves(a: Assumptions, f: Frame, data: Data) -> tuple[Moves, Moves]:
     alpha, beta = np.array(a.restriction_exit).T
     exit = pm.Beta("restriction_exit", alpha, beta, dims="exit")[[EXITS.index(name) for name in EXIT_OF_MOVE]]
 
-    spread = half_normal("entry_spread", a.entry_spread)
+    spread = pm.HalfNormal("entry_spread", a.entry_spread)
     odds = pm.Normal("campaign", *a.campaign) + pm.Normal("campaign_importer", 0, 1, dims="importer") * spread
     onset, plain = _onset(a, f, odds[:, None], "covariate_effect", data["led"])
     every = pm.Normal("product_wide", *a.product_wide) + pt.zeros((len(f.coords["family"]), 1))

@@ -6,7 +6,7 @@ from typing import Any
 import pymc as pm
 import pytensor.tensor as pt
 
-from model.expectation import Data, half_normal
+from model.expectation import Data
 from model.frame import Frame
 from model.kernel import NU
 from model.spec import Assumptions
@@ -30,13 +30,13 @@ class Views:
 
 def two_views(a: Assumptions, f: Frame, data: Data) -> Views:
     none = pt.zeros((len(f.unit), f.capacity))
-    extra = half_normal("preliminary", a.preliminary) ** 2 if f.preliminary.any() else 0.0
+    extra = pm.HalfNormal("preliminary", a.preliminary) ** 2 if f.preliminary.any() else 0.0
     extra_exporter, extra_importer = (none + extra * data[f"preliminary_{side}"] for side in ("exporter", "importer"))
     if not f.flows.positive[:, 1].any():
         # One office alone cannot tell its own error from the flow's noise.
         return Views(none, extra_exporter, none, none, (extra_exporter, extra_exporter))
-    var_exporter = half_normal("reporting_exporter", a.reporting_exporter) ** 2 + extra_exporter
-    var_importer = half_normal("reporting_importer", a.reporting_importer) ** 2 + extra_importer
+    var_exporter = pm.HalfNormal("reporting_exporter", a.reporting_exporter) ** 2 + extra_exporter
+    var_importer = pm.HalfNormal("reporting_importer", a.reporting_importer) ** 2 + extra_importer
     bias = pm.Normal("bias", 0, pm.LogNormal("bias_spread", *a.reporter_bias), dims="series")[:, None]
     sees_exporter, sees_importer = pt.eq(data["sees_exporter"], 1), pt.eq(data["sees_importer"], 1)
     both, alone = sees_exporter & sees_importer, sees_importer & ~sees_exporter

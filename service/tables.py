@@ -76,7 +76,7 @@ def observations(known: "pd.DataFrame", watch: "Watch", unit: str | None, fmt: s
 def checks(done: list["Check"], talk: Console) -> None:
     table = _table(("check", "left"), ("value", "right"), ("pass", "right"), ("outcome", "left"), ("found in", "left"))
     for c in done:
-        table.add_row(c.meaning, f"{c.value:.4g}", f"{c.threshold:g}", c.outcome, c.worst)
+        table.add_row(c.meaning, f"{c.value:.5g}", f"{c.threshold:g}", c.outcome, c.worst)
     talk.print(table)
 
 
