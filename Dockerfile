@@ -32,7 +32,7 @@ EXPOSE 8000
 HEALTHCHECK CMD ["python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:8000/readyz', timeout=2)"]
 CMD ["serve"]
 
-# PyTensor links its small C shims with g++ where it is there; the sampler itself is compiled by numba's own LLVM.
+# PyTensor links its small C shims with g++ where it is there; the sampler itself is compiled by XLA and by numba's own LLVM.
 FROM runtime AS refresh
 USER root
 RUN apt-get update && apt-get install --yes --no-install-recommends g++ && rm -rf /var/lib/apt/lists/*
