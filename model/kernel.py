@@ -422,7 +422,7 @@ def forward(p):
 
 
 @_loops
-def _pull_back(share, later, joint, evidence, pulled):
+def _pull_back(later, joint, evidence, pulled):
     """pulled[p] = what later[z, k], the pull on log p(s_t), means for the share of move p, in units of it."""
     for p in range(_P):
         z = _TO[p]
@@ -556,7 +556,7 @@ def adjoint(p, campaign, state, weight):
             _odds(entries, p.exit, parted, held, odds)
             _flows(earlier, f, p.move, p.before, bound, calm, opening, ongoing, flow)
             _join(flow, odds, p.role, joint, evidence)
-            _pull_back(share, later, joint, evidence, pulled)
+            _pull_back(later, joint, evidence, pulled)
             for h in range(g, end):
                 own, mates = later_campaign[h - g], range(first[h] - low, first[h + 1] - low)
                 start = campaign[h, t - 1] if t > 0 else _START
