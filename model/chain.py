@@ -7,13 +7,12 @@ import pytensor.tensor as pt
 from pytensor.graph.basic import Apply, Variable
 from pytensor.graph.op import Op
 
-from model.kernel import CAMPAIGNS, INPUTS, adjoint, forward, layer
+from model.kernel import CAMPAIGNS, INPUTS, Gradient, adjoint, forward, layer
 
 _NDIM = (0, 2, 2, 2, 2, 0, 1, 1, 2, 2, 2, 2, 1, 2, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1)
-_CONSTANT = ("months", "kind", "chain", "group", "initial", "shift", "role", "own_course", "before", "now", "begun")
 MONTHLY = ("x", "scale", "kind", "hurdle", "relief", "parting", "hold", "onset")
 """The inputs whose last axis is the month."""
-DIFFERENTIABLE = tuple(name for name in INPUTS if name not in _CONSTANT)
+DIFFERENTIABLE = Gradient._fields
 
 
 class RegimeAdjoint(Op):
@@ -59,7 +58,7 @@ class RegimeChain(Op):
         return [pulled.get(name, disconnected_type()) for name in INPUTS]
 
     def connection_pattern(self, node: Apply) -> list[list[bool]]:
-        return [[name not in _CONSTANT, False, False] for name in INPUTS]
+        return [[name in DIFFERENTIABLE, False, False] for name in INPUTS]
 
 
 regime_chain = RegimeChain()

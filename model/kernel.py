@@ -34,8 +34,8 @@ that costs is measured against full enumeration in ``tests/test_chain_oracle.py`
 ``predictive[c, t]`` = log p(y_ct | months before t, chains of the group before c in month t); the sum over all is the log
 likelihood, and the gradient is the exact adjoint of the recursion, for any cotangent.
 
-Chains are worked on side by side: the last axis of the arrays inside is the *lane*, a chain, so that loops over it use vector
-registers.
+Chains are worked on side by side, :data:`WIDTH` to a *block*: the last axis of the arrays inside is the lane, a chain
+(:mod:`model.lanes`). A *team* is the blocks worked on together, that of one large group or of several small ones.
 """
 
 from collections import namedtuple
@@ -44,8 +44,8 @@ from typing import Any
 
 import numpy as np
 from numba import njit
-from numba.core.cpu import CPUTargetOptions
-from numba.core.options import TargetOptions
+
+from model.lanes import WIDTH, at, at_least, put, spread
 
 MISSING, ZERO, POSITIVE = 0, 1, 2
 INNOCENT, MEASURE, PARTED = 0, 1, 2
@@ -66,19 +66,22 @@ Layer: Any = namedtuple("Layer", INPUTS)  # type: ignore[misc]
 """What the kernels take. Only the first ``months`` of what has months are looked at."""
 CAMPAIGNS, _P, _ROLES = 3, len(MOVES), 3
 _FROM, _TO = np.array(MOVES).T.copy()
+_LEAVE = tuple(tuple(p for p, (z, _) in enumerate(MOVES) if z == start) for start in (CALM, ONSET, ONGOING))
 _START = np.array(CAMPAIGN_START)
+_TEAM = 3 * WIDTH
+"""Chains a team holds at most, unless one group alone has more."""
 _POWER = 3  # (NU + 1) / 2
 _NORMAL = 8 / (3 * np.pi * np.sqrt(5))  # Gamma(3) / (Gamma(5/2) sqrt(5 pi)): t_5 at zero, unit scale
 _TINY = 1e-300
 
-_LANES, _WIDTH = 24, 8
-"""Chains worked on side by side: about so many, in whole groups, filled up to a multiple of what a vector register holds."""
 # What a lane's month shows, as rows of a view. The residual under pair i is BASE[combination_i] + CARRIED shift_before_i - shift_now_i,
 # where a combination says which of the two states keep a course of their own; its density is (1 + INVERSE residual^2)^-3 times
 # FRONT + BACK p(zero). Where nothing or a zero is shown INVERSE is 0, so that no loop has to ask.
 _BASE = 0
 _CARRIED, _INVERSE, _FRONT, _BACK, _CALMNESS, _RELIEVED, _ZERO_SEEN, _SEEN, _SPARED, _SPARE, _RELIEF = range(4, 15)
 _ROWS = 15
+# What pulls on a lane's figures, summed over pairs of states, as rows of ``sums``.
+_BY_BASE, _BY_CARRIED, _BY_SCALE, _BY_SPARE, _BY_HURDLE, _BY_SLOPE, _BY_RELIEF, _SUMS = 0, 4, 5, 6, 7, 8, 9, 10
 
 
 def layer(given: Mapping[str, Any]) -> Any:
@@ -89,10 +92,15 @@ def layer(given: Mapping[str, Any]) -> Any:
 
 # One file, although it is long: numba's cache looks at the file of the function it keeps, not at those of the functions in it.
 _compiled = njit(cache=True, error_model="numpy")
-# numba can tell the compiler that the arrays of a function do not overlap, and has no public switch for it. For loops over lanes,
-# which keep to vector registers only so: without it the kernel takes 1.4 times as long.
-CPUTargetOptions.noalias = TargetOptions.Mapping("noalias")
-_loops = njit(cache=True, error_model="numpy", noalias=True)
+
+Gradient: Any = namedtuple("Gradient", "x scale hurdle slope rho spare relief parting hold onset pace entry exit move")  # type: ignore[misc]
+"""By the inputs that parameters move, each of its input's shape."""
+_Tables: Any = namedtuple("_Tables", "order first ranks bound lift shift_before shift_now combination measured")  # type: ignore[misc]
+"""order, first : see :func:`_members`. ranks[r, c] : the r-th series of chain c, -1 where it has fewer. bound[k, a] : bound[k, a + 1]
+are the pairs that lead to k from a state of role a. lift[k] : exp(slope shift[k]). By pair: log multiples before and now, were there no
+relief; the combination of courses; 1 where a code may be left out."""
+_Room: Any = namedtuple("_Room", "lanes whole entry parting hold shown silent near f odds flow joint evidence")  # type: ignore[misc]
+"""Where a team's month is worked on; the first axis is the block, the last the lane. lanes[b, n] : which chain."""
 
 
 @_compiled
@@ -112,7 +120,6 @@ def _members(group, groups):
 
 @_compiled
 def _ranks(chain, chains):
-    """ranks[r, c] = the r-th series of chain c, -1 where it has fewer."""
     order, first = _members(chain, chains)
     ranks = np.full((max((first[1:] - first[:-1]).max(), 1), chains), -1)
     for c in range(chains):
@@ -122,27 +129,7 @@ def _ranks(chain, chains):
 
 
 @_compiled
-def _block_end(g, first):
-    """Groups g : end are worked on together."""
-    end = g + 1
-    while end + 1 < first.size and first[end + 1] - first[g] <= _LANES:
-        end += 1
-    return end
-
-
-@_compiled
-def _lanes(order, low, high):
-    """(lane,) chains order[low:high], the last of them repeated up to a whole number of registers; what those say is not used."""
-    count = (high - low + _WIDTH - 1) // _WIDTH * _WIDTH
-    lanes = np.empty(count, np.int64)
-    for n in range(count):
-        lanes[n] = order[min(low + n, high - 1)]
-    return lanes
-
-
-@_compiled
 def _bounds(before, now, role):
-    """bound[k, a] : bound[k, a + 1] are the pairs that lead to k from a state of role a; they are sorted so."""
     bound = np.zeros((role.size, _ROLES + 1), np.int64)
     for i in range(now.size):
         bound[now[i], role[before[i]] + 1] += 1
@@ -156,18 +143,64 @@ def _bounds(before, now, role):
 
 
 @_compiled
-def _pairs(p):
-    """By pair of states: log multiples before and now, were there no relief; the combination of courses; 1 where a code may be left out."""
+def _tables(p):
+    order, first = _members(p.group, p.onset.shape[0])
     shift_now = np.log1p(-p.begun * (1.0 - np.exp(p.shift[p.now])))
     combination = (2.0 * p.own_course[p.before] + p.own_course[p.now]).astype(np.int64)
     measured = (np.maximum(p.role[p.before], p.role[p.now]) > 0).astype(np.float64)
-    return p.shift[p.before], shift_now, combination, measured
+    return _Tables(
+        order, first, _ranks(p.chain, p.entry.shape[0]), _bounds(p.before, p.now, p.role), np.exp(p.slope * p.shift),
+        p.shift[p.before], shift_now, combination, measured,
+    )  # fmt: skip
+
+
+@_compiled
+def _team_end(g, first):
+    """Groups g : end are a team."""
+    end = g + 1
+    while end + 1 < first.size and first[end + 1] - first[g] <= _TEAM:
+        end += 1
+    return end
+
+
+@_compiled
+def _lanes_of(shape):
+    """Zeros whose last axis is lanes, each within one line of the processor's cache."""
+    size = 1
+    for length in shape:
+        size *= length
+    memory = np.zeros(size + WIDTH)
+    start = -(memory.ctypes.data // 8) % WIDTH
+    return memory[start : start + size].reshape(shape)
+
+
+@_compiled
+def _room(p, tables, chains):
+    """Room for `chains`, the last of which is repeated up to a whole number of blocks; what those lanes say is not used."""
+    blocks = (chains.size + WIDTH - 1) // WIDTH
+    K, R, pairs = p.shift.size, tables.ranks.shape[0], p.now.size
+    lanes, entry, spared = np.empty((blocks, WIDTH), np.int64), _lanes_of((blocks, _P, WIDTH)), 0.0
+    for n in range(blocks * WIDTH):
+        c = chains[min(n, chains.size - 1)]
+        lanes[n // WIDTH, n % WIDTH] = c
+        entry[n // WIDTH, :, n % WIDTH] = p.entry[c]
+        if tables.ranks[0, c] >= 0:
+            spared += p.spare[tables.ranks[0, c]]
+    # Where each lane is one series that no measure leaves out, its density is all there is.
+    whole = R == 1 and spared == 0.0
+    return _Room(
+        lanes, whole, entry, _lanes_of((blocks, WIDTH)), _lanes_of((blocks, WIDTH)), _lanes_of((blocks, R, _ROWS, WIDTH)),
+        _lanes_of((blocks, R, K + 1, WIDTH)), _lanes_of((blocks, R, pairs, WIDTH)), _lanes_of((blocks, pairs, WIDTH)),
+        _lanes_of((blocks, _P, _ROLES, _ROLES, WIDTH)), _lanes_of((blocks, _ROLES, CAMPAIGNS, K, WIDTH)),
+        _lanes_of((blocks, _P, K, WIDTH)), _lanes_of((blocks, _P, WIDTH)),
+    )  # fmt: skip
 
 
 @_compiled
 def _show(view, n, kind, x, x_before, paired, scale, rho, hurdle, slope, relief, relief_before, spare):
     """Fill lane n of a view. paired : the month before has a positive flow, x_before."""
-    view[:, n] = 0.0
+    for row in range(_ROWS):
+        view[row, n] = 0.0
     view[_FRONT, n], view[_SPARED, n], view[_SPARE, n], view[_RELIEF, n] = 1.0, 1.0, spare, relief
     if kind == MISSING:
         return
@@ -188,145 +221,120 @@ def _show(view, n, kind, x, x_before, paired, scale, rho, hurdle, slope, relief,
 
 
 @_compiled
-def _look(p, t, lanes, ranks, lift, view, silent):
-    """Fill view[r] and silent[r] with what month t shows of the r-th series of each lane."""
-    for r in range(ranks.shape[0]):
-        for n in range(lanes.size):
-            c = lanes[n]
-            m = ranks[r, c]
-            if m < 0:
-                _show(view[r], n, MISSING, 0.0, 0.0, False, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
-                continue
-            paired = t > 0 and p.kind[m, t - 1] == POSITIVE
-            x_before, relief_before = (p.x[m, t - 1], p.relief[c, t - 1]) if paired else (0.0, 0.0)
-            _show(
-                view[r], n, p.kind[m, t], p.x[m, t], x_before, paired, p.scale[m, t], p.rho[m], p.hurdle[m, t], p.slope, p.relief[c, t],
-                relief_before, p.spare[m],
-            )  # fmt: skip
-        _silence(view[r], lift, p.own_course, silent[r])
+def _look(p, t, tables, room):
+    """Fill a team's views with what month t shows."""
+    for b in range(room.lanes.shape[0]):
+        for n in range(WIDTH):
+            c = room.lanes[b, n]
+            room.parting[b, n], room.hold[b, n] = p.parting[c, t], p.hold[c, t]
+            for r in range(tables.ranks.shape[0]):
+                m = tables.ranks[r, c]
+                if m < 0:
+                    _show(room.shown[b, r], n, MISSING, 0.0, 0.0, False, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+                    continue
+                paired = t > 0 and p.kind[m, t - 1] == POSITIVE
+                x_before, relief_before = (p.x[m, t - 1], p.relief[c, t - 1]) if paired else (0.0, 0.0)
+                _show(
+                    room.shown[b, r], n, p.kind[m, t], p.x[m, t], x_before, paired, p.scale[m, t], p.rho[m], p.hurdle[m, t], p.slope,
+                    p.relief[c, t], relief_before, p.spare[m],
+                )  # fmt: skip
 
 
-@_loops
+@_compiled
 def _silence(view, lift, own_course, silent):
-    """silent[k] = p(zero | k), and silent[K] that of a spared series. lift[k] = exp(slope shift[k])."""
-    K = lift.size
-    for k in range(K):
+    """silent[k] = p(zero | k), and silent[K] that of a spared series."""
+    calm, relieved = at(view, _CALMNESS), at(view, _RELIEVED)
+    for k in range(lift.size):
         own = own_course[k]
-        for n in range(view.shape[1]):
-            silent[k, n] = 1.0 / (1.0 + view[_CALMNESS, n] * lift[k] * (own * view[_RELIEVED, n] + (1.0 - own)))
-    for n in range(view.shape[1]):
-        silent[K, n] = 1.0 / (1.0 + view[_CALMNESS, n])
-
-
-@_loops
-def _densities(view, silent, shift_before, shift_now, combination, now, out):
-    """out[i] = density (or probability) of what a view shows, given pair i of states."""
-    for i in range(now.size):
-        base, k, there, here = combination[i], now[i], shift_before[i], shift_now[i]
-        for n in range(view.shape[1]):
-            e = view[base, n] + view[_CARRIED, n] * there - here
-            d = 1.0 / (1.0 + e * e * view[_INVERSE, n])
-            out[i, n] = d * d * d * (view[_FRONT, n] + view[_BACK, n] * silent[k, n])
-
-
-@_loops
-def _mix(view, main, measured, f):
-    """f times the mixture of `main` and what the series shows were it left out of the measure."""
-    for i in range(main.shape[0]):
-        for n in range(view.shape[1]):
-            q = measured[i] * view[_SPARE, n]
-            f[i, n] *= (1.0 - q) * main[i, n] + q * view[_SPARED, n]
+        put(silent, k, 1.0 / (1.0 + calm * lift[k] * (own * relieved + (1.0 - own))))
+    put(silent, lift.size, 1.0 / (1.0 + calm))
 
 
 @_compiled
-def _whole(p, lanes, ranks):
-    """Whether each lane is one series that no measure leaves out: its density is then all there is."""
-    if ranks.shape[0] > 1:
-        return False
-    kept = 0.0
-    for c in lanes:
-        kept += p.spare[ranks[0, c]] if ranks[0, c] >= 0 else 0.0
-    return kept == 0.0
+def _emit(p, tables, room, b):
+    """f[i] = density (or probability) of what all series of a lane show, given pair i of states; near[r, i], its share that the
+    residual of the r-th enters by."""
+    f = room.f[b]
+    for r in range(tables.ranks.shape[0]):
+        view, silent, near = room.shown[b, r], room.silent[b, r], room.near[b, r]
+        _silence(view, tables.lift, p.own_course, silent)
+        carried, inverse, front, back = at(view, _CARRIED), at(view, _INVERSE), at(view, _FRONT), at(view, _BACK)
+        spare, spared = at(view, _SPARE), at(view, _SPARED)
+        for i in range(p.now.size):
+            e = at(view, tables.combination[i]) + carried * tables.shift_before[i] - tables.shift_now[i]
+            d = 1.0 / (1.0 + e * e * inverse)
+            put(near, i, d)
+            density = d * d * d * (front + back * at(silent, p.now[i]))
+            if tables.measured[i]:
+                density = (1.0 - spare) * density + spare * spared
+            put(f, i, density if r == 0 else at(f, i) * density)
 
 
 @_compiled
-def _emit(view, silent, shift_before, shift_now, combination, measured, now, whole, main, f):
-    """f[i] = density of what all series of a lane show, given pair i of states."""
-    if whole:
-        _densities(view[0], silent[0], shift_before, shift_now, combination, now, f)
-        return
-    f[:] = 1.0
-    for r in range(view.shape[0]):
-        _densities(view[r], silent[r], shift_before, shift_now, combination, now, main)
-        _mix(view[r], main, measured, f)
-
-
-@_loops
 def _odds(entry, exit, parting, hold, odds):
     """odds[p, a, b] = Q of the module's docstring for move p."""
     for p in range(_P):
-        u = exit[p]
-        for n in range(parting.size):
-            e, q, h = entry[p, n], parting[n], hold[n]
-            odds[p, 0, 0, n] = (1.0 - q) * (1.0 - e)
-            odds[p, 0, 1, n] = (1.0 - q) * e
-            odds[p, 0, 2, n] = q
-            odds[p, 1, 0, n] = u * (1.0 - h)
-            odds[p, 1, 1, n] = 1.0 - u
-            odds[p, 1, 2, n] = u * h
-            odds[p, 2, 0, n] = 1.0 - h
-            odds[p, 2, 1, n] = 1.0 - h
-            odds[p, 2, 2, n] = h
+        u, e, q, h = exit[p], at(entry, p), parting, hold
+        put(odds, (p, 0, 0), (1.0 - q) * (1.0 - e))
+        put(odds, (p, 0, 1), (1.0 - q) * e)
+        put(odds, (p, 0, 2), q)
+        put(odds, (p, 1, 0), u * (1.0 - h))
+        put(odds, (p, 1, 1), spread(1.0 - u))
+        put(odds, (p, 1, 2), u * h)
+        put(odds, (p, 2, 0), 1.0 - h)
+        put(odds, (p, 2, 1), 1.0 - h)
+        put(odds, (p, 2, 2), h)
 
 
-@_loops
-def _flows(earlier, f, move, before, bound, calm, opening, ongoing, flow):
+@_compiled
+def _flows(earlier, f, p, bound, flow):
     """flow[a, z, k] = sum over pairs from role a to k of earlier[z, j] move f: before the odds of a role are counted."""
     for k in range(bound.shape[0]):
         for a in range(_ROLES):
-            calm[:] = 0.0
-            opening[:] = 0.0
-            ongoing[:] = 0.0
+            calm, opening, ongoing = spread(0.0), spread(0.0), spread(0.0)
             for i in range(bound[k, a], bound[k, a + 1]):
-                j, w = before[i], move[i]
-                for n in range(f.shape[1]):
-                    g = w * f[i, n]
-                    calm[n] += earlier[0, j, n] * g
-                    opening[n] += earlier[1, j, n] * g
-                    ongoing[n] += earlier[2, j, n] * g
-            for n in range(f.shape[1]):
-                flow[a, 0, k, n] = calm[n]
-            for n in range(f.shape[1]):
-                flow[a, 1, k, n] = opening[n]
-            for n in range(f.shape[1]):
-                flow[a, 2, k, n] = ongoing[n]
+                j, g = p.before[i], p.move[i] * at(f, i)
+                calm += at(earlier, (CALM, j)) * g
+                opening += at(earlier, (ONSET, j)) * g
+                ongoing += at(earlier, (ONGOING, j)) * g
+            put(flow, (a, CALM, k), calm)
+            put(flow, (a, ONSET, k), opening)
+            put(flow, (a, ONGOING, k), ongoing)
 
 
-@_loops
+@_compiled
 def _join(flow, odds, role, joint, evidence):
     """joint[p, k] = p(s_t = k, y_t | move p); evidence[p] its sum over k."""
     for p in range(_P):
-        z = _FROM[p]
-        for n in range(evidence.shape[1]):
-            evidence[p, n] = _TINY
+        z, total = _FROM[p], spread(_TINY)
         for k in range(role.size):
             b = role[k]
-            for n in range(evidence.shape[1]):
-                v = odds[p, 0, b, n] * flow[0, z, k, n] + odds[p, 1, b, n] * flow[1, z, k, n] + odds[p, 2, b, n] * flow[2, z, k, n]
-                joint[p, k, n] = v
-                evidence[p, n] += v
+            v = (
+                at(odds, (p, 0, b)) * at(flow, (0, z, k))
+                + at(odds, (p, 1, b)) * at(flow, (1, z, k))
+                + at(odds, (p, 2, b)) * at(flow, (2, z, k))
+            )
+            put(joint, (p, k), v)
+            total += v
+        put(evidence, p, total)
 
 
-@_loops
+@_compiled
+def _reach(p, tables, room, b, earlier):
+    """What block b's month shows, by pair of states, flow, move and state: from ``earlier[z, k]`` = p(s_{t-1} = k | z_{t-1})."""
+    _emit(p, tables, room, b)
+    _odds(room.entry[b], p.exit, at(room.parting, b), at(room.hold, b), room.odds[b])
+    _flows(earlier, room.f[b], p, tables.bound, room.flow[b])
+    _join(room.flow[b], room.odds[b], p.role, room.joint[b], room.evidence[b])
+
+
+@_compiled
 def _collapse(share, joint, later):
     """later[z] = sum over the two moves that lead to z of share joint."""
     for k in range(joint.shape[1]):
-        for n in range(joint.shape[2]):
-            later[0, k, n] = share[0, n] * joint[0, k, n] + share[5, n] * joint[5, k, n]
-        for n in range(joint.shape[2]):
-            later[1, k, n] = share[1, n] * joint[1, k, n] + share[2, n] * joint[2, k, n]
-        for n in range(joint.shape[2]):
-            later[2, k, n] = share[3, n] * joint[3, k, n] + share[4, n] * joint[4, k, n]
+        put(later, (CALM, k), at(share, 0) * at(joint, (0, k)) + at(share, 5) * at(joint, (5, k)))
+        put(later, (ONSET, k), at(share, 1) * at(joint, (1, k)) + at(share, 2) * at(joint, (2, k)))
+        put(later, (ONGOING, k), at(share, 3) * at(joint, (3, k)) + at(share, 4) * at(joint, (4, k)))
 
 
 @_compiled
@@ -339,10 +347,11 @@ def _moves(onset, pace, campaign, out):
 
 @_compiled
 def _weigh(weight, evidence, n):
-    """weight <- weight * evidence of lane n, normalised; returned is the sum before."""
+    """weight <- weight * evidence of a team's n-th lane, normalised; returned is the sum before."""
+    b, n = n // WIDTH, n % WIDTH
     total = _TINY
     for p in range(_P):
-        weight[p] *= evidence[p, n]
+        weight[p] *= evidence[b, p, n]
         total += weight[p]
     for p in range(_P):
         weight[p] /= total
@@ -350,403 +359,392 @@ def _weigh(weight, evidence, n):
 
 
 @_compiled
-def _entries(p, lanes):
-    entry = np.empty((_P, lanes.size))
-    for n in range(lanes.size):
-        entry[:, n] = p.entry[lanes[n]]
-    return entry
-
-
-@_compiled
-def _put(state, lanes, out):
-    """out[z, k, c] <- state[z, k, n] of the lane n that is chain c."""
+def _put_state(team, chains, out):
+    """out[z, k, c] <- team[b, z, k, n] of the lane that is chain c."""
     for z in range(CAMPAIGNS):
-        for k in range(state.shape[1]):
-            for n in range(lanes.size):
-                out[z, k, lanes[n]] = state[z, k, n]
+        for k in range(out.shape[1]):
+            for n in range(chains.size):
+                out[z, k, chains[n]] = team[n // WIDTH, z, k, n % WIDTH]
 
 
 @_compiled
 def _state_before(p, t, lanes, state, out):
-    """out[z, k] : p(s_{t-1} = k | z_{t-1}, y_1..t-1) of each lane."""
-    for z in range(CAMPAIGNS):
-        for k in range(p.initial.size):
-            for n in range(lanes.size):
-                out[z, k, n] = state[t - 1, z, k, lanes[n]] if t > 0 else p.initial[k]
+    """out[b, z, k] : p(s_{t-1} = k | z_{t-1}, y_1..t-1) of each lane."""
+    for b in range(lanes.shape[0]):
+        for z in range(CAMPAIGNS):
+            for k in range(p.initial.size):
+                for n in range(WIDTH):
+                    out[b, z, k, n] = state[t - 1, z, k, lanes[b, n]] if t > 0 else p.initial[k]
 
 
 @_compiled
 def forward(p):
     """(predictive[C, T], campaign[G, T, Z], state[T, Z, K, C]): p(z_t | y_1..t) and p(s_t | z_t, y_1..t)."""
-    C, T, K, G = p.entry.shape[0], p.months, p.shift.size, p.onset.shape[0]
-    room = p.x.shape[1]
-    predictive, campaign, state = np.zeros((C, room)), np.zeros((G, room, CAMPAIGNS)), np.zeros((room, CAMPAIGNS, K, C))
-    order, first = _members(p.group, G)
-    ranks, bound, lift = _ranks(p.chain, C), _bounds(p.before, p.now, p.role), np.exp(p.slope * p.shift)
-    shift_before, shift_now, combination, measured = _pairs(p)
-    R, weight = ranks.shape[0], np.empty(_P)
+    C, K, G, months = p.entry.shape[0], p.shift.size, p.onset.shape[0], p.x.shape[1]
+    predictive, campaign, state = np.zeros((C, months)), np.zeros((G, months, CAMPAIGNS)), np.zeros((months, CAMPAIGNS, K, C))
+    tables, weight = _tables(p), np.empty(_P)
     g = 0
     while g < G:
-        end = _block_end(g, first)
-        low, high = first[g], first[end]
-        lanes = _lanes(order, low, high)
-        N, whole, entries = lanes.size, _whole(p, lanes, ranks), _entries(p, lanes)
-        view, silent, main, f = np.empty((R, _ROWS, N)), np.empty((R, K + 1, N)), np.empty((p.now.size, N)), np.empty((p.now.size, N))
-        odds, flow = np.empty((_P, _ROLES, _ROLES, N)), np.empty((_ROLES, CAMPAIGNS, K, N))
-        joint, evidence, share = np.empty((_P, K, N)), np.empty((_P, N)), np.zeros((_P, N))
-        calm, opening, ongoing = np.empty(N), np.empty(N), np.empty(N)
-        state_before, state_now = np.empty((CAMPAIGNS, K, N)), np.empty((CAMPAIGNS, K, N))
-        _state_before(p, 0, lanes, state, state_before)
-        for t in range(T):
-            _look(p, t, lanes, ranks, lift, view, silent)
-            _emit(view, silent, shift_before, shift_now, combination, measured, p.now, whole, main, f)
-            _odds(entries, p.exit, p.parting[lanes, t], p.hold[lanes, t], odds)
-            _flows(state_before, f, p.move, p.before, bound, calm, opening, ongoing, flow)
-            _join(flow, odds, p.role, joint, evidence)
+        end = _team_end(g, tables.first)
+        low, high = tables.first[g], tables.first[end]
+        chains = tables.order[low:high]
+        room = _room(p, tables, chains)
+        blocks = room.lanes.shape[0]
+        share = _lanes_of((blocks, _P, WIDTH))
+        earlier, later = _lanes_of((blocks, CAMPAIGNS, K, WIDTH)), _lanes_of((blocks, CAMPAIGNS, K, WIDTH))
+        _state_before(p, 0, room.lanes, state, earlier)
+        for t in range(p.months):
+            _look(p, t, tables, room)
+            for b in range(blocks):
+                _reach(p, tables, room, b, earlier[b])
             for h in range(g, end):
                 _moves(p.onset[h, t], p.pace, campaign[h, t - 1] if t > 0 else _START, weight)
-                for n in range(first[h] - low, first[h + 1] - low):
-                    predictive[lanes[n], t] = np.log(_weigh(weight, evidence, n))
+                mates = range(tables.first[h] - low, tables.first[h + 1] - low)
+                for n in mates:
+                    predictive[chains[n], t] = np.log(_weigh(weight, room.evidence, n))
                 arrived = campaign[h, t]
-                arrived[:] = 0.0
                 for i in range(_P):
                     arrived[_TO[i]] += weight[i]
-                for n in range(first[h] - low, first[h + 1] - low):
+                for n in mates:
                     for i in range(_P):
-                        share[i, n] = weight[i] / max(arrived[_TO[i]], _TINY) / evidence[i, n]
-            _collapse(share, joint, state_now)
-            _put(state_now, lanes[: high - low], state[t])
-            state_before, state_now = state_now, state_before
+                        share[n // WIDTH, i, n % WIDTH] = weight[i] / max(arrived[_TO[i]], _TINY)
+            for b in range(blocks):
+                for i in range(_P):
+                    put(share[b], i, at(share[b], i) / at(room.evidence[b], i))
+                _collapse(share[b], room.joint[b], later[b])
+            _put_state(later, chains, state[t])
+            earlier, later = later, earlier
         g = end
     return predictive, campaign, state
 
 
-@_loops
+@_compiled
 def _pull_back(later, joint, evidence, pulled):
     """pulled[p] = what later[z, k], the pull on log p(s_t), means for the share of move p, in units of it."""
     for p in range(_P):
-        z = _TO[p]
-        for n in range(evidence.shape[1]):
-            pulled[p, n] = 0.0
+        z, total = _TO[p], spread(0.0)
         for k in range(joint.shape[1]):
-            for n in range(evidence.shape[1]):
-                pulled[p, n] += later[z, k, n] * joint[p, k, n]
-        for n in range(evidence.shape[1]):
-            pulled[p, n] /= evidence[p, n]
+            total += at(later, (z, k)) * at(joint, (p, k))
+        put(pulled, p, total / at(evidence, p))
 
 
-@_loops
-def _pull_joint(share, later, pulled, by_evidence, evidence, odds, flow, role, pull, g_flow, g_odds):
+@_compiled
+def _pull_joint(share, later, pulled, by_evidence, room, b, role, g_flow, g_odds):
     """g_flow[a, z, k] and g_odds[p, a, b] from the pull on the joint of each move and state."""
-    N = evidence.shape[1]
-    g_flow[:] = 0.0
-    g_odds[:] = 0.0
-    for p in range(_P):
-        z, to = _FROM[p], _TO[p]
-        for k in range(role.size):
-            b = role[k]
-            for n in range(N):
-                pull[n] = (share[p, n] * (later[to, k, n] - pulled[p, n]) + by_evidence[p, n]) / evidence[p, n]
-            for a in range(_ROLES):
-                for n in range(N):
-                    g_flow[a, z, k, n] += odds[p, a, b, n] * pull[n]
-                for n in range(N):
-                    g_odds[p, a, b, n] += flow[a, z, k, n] * pull[n]
+    odds, flow = room.odds[b], room.flow[b]
+    for z in range(CAMPAIGNS):
+        p, q = _LEAVE[z]  # the two moves from z
+        each, other = 1.0 / at(room.evidence[b], p), 1.0 / at(room.evidence[b], q)
+        by_later, common = at(share, p) * each, (at(by_evidence, p) - at(share, p) * at(pulled, p)) * each
+        by_later_q, common_q = at(share, q) * other, (at(by_evidence, q) - at(share, q) * at(pulled, q)) * other
+        for c in range(_ROLES):
+            p0, p1, p2, q0, q1, q2 = spread(0.0), spread(0.0), spread(0.0), spread(0.0), spread(0.0), spread(0.0)
+            for k in range(role.size):
+                if role[k] != c:
+                    continue
+                by_p = by_later * at(later, (_TO[p], k)) + common
+                by_q = by_later_q * at(later, (_TO[q], k)) + common_q
+                for a in range(_ROLES):
+                    put(g_flow, (a, z, k), at(odds, (p, a, c)) * by_p + at(odds, (q, a, c)) * by_q)
+                innocent, measure, parted = at(flow, (0, z, k)), at(flow, (1, z, k)), at(flow, (2, z, k))
+                p0 += innocent * by_p
+                p1 += measure * by_p
+                p2 += parted * by_p
+                q0 += innocent * by_q
+                q1 += measure * by_q
+                q2 += parted * by_q
+            put(g_odds, (p, 0, c), p0)
+            put(g_odds, (p, 1, c), p1)
+            put(g_odds, (p, 2, c), p2)
+            put(g_odds, (q, 0, c), q0)
+            put(g_odds, (q, 1, c), q1)
+            put(g_odds, (q, 2, c), q2)
 
 
-@_loops
-def _pull_pairs(earlier, f, move, before, bound, g_flow, later_calm, later_opening, later_ongoing, g_f, g_move):
+@_compiled
+def _pull_pairs(earlier, f, p, bound, g_flow, later, g_f, g_move):
     """The pull on log f, on move (in units of it) and, added up, on the states of the month before."""
     for k in range(bound.shape[0]):
         for a in range(_ROLES):
+            calm, opening, ongoing = at(g_flow, (a, CALM, k)), at(g_flow, (a, ONSET, k)), at(g_flow, (a, ONGOING, k))
             for i in range(bound[k, a], bound[k, a + 1]):
-                j, v = before[i], move[i]
-                for n in range(f.shape[1]):
-                    w = v * f[i, n]
-                    by_calm, by_opening, by_ongoing = g_flow[a, 0, k, n], g_flow[a, 1, k, n], g_flow[a, 2, k, n]
-                    later_calm[j, n] += w * by_calm
-                    later_opening[j, n] += w * by_opening
-                    later_ongoing[j, n] += w * by_ongoing
-                    by_f = w * (earlier[0, j, n] * by_calm + earlier[1, j, n] * by_opening + earlier[2, j, n] * by_ongoing)
-                    g_f[i, n] = by_f
-                    g_move[i, n] += by_f
+                j, w = p.before[i], p.move[i] * at(f, i)
+                put(later, (CALM, j), at(later, (CALM, j)) + w * calm)
+                put(later, (ONSET, j), at(later, (ONSET, j)) + w * opening)
+                put(later, (ONGOING, j), at(later, (ONGOING, j)) + w * ongoing)
+                by_f = w * (at(earlier, (CALM, j)) * calm + at(earlier, (ONSET, j)) * opening + at(earlier, (ONGOING, j)) * ongoing)
+                put(g_f, i, by_f)
+                put(g_move, i, at(g_move, i) + by_f)
 
 
-@_loops
-def _pull_mix(view, main, measured, f, g_f, g_main, by_spare, left_out):
-    """The pull of a mixture on log main, on the odds of being left out, and on the density were the series left out."""
-    by_spare[:] = 0.0
-    left_out[:] = 0.0
-    for i in range(main.shape[0]):
-        for n in range(view.shape[1]):
-            q = measured[i] * view[_SPARE, n]
-            pulled = g_f[i, n] / max((1.0 - q) * main[i, n] + q * view[_SPARED, n], _TINY)
-            by_spare[n] += measured[i] * pulled * (view[_SPARED, n] - main[i, n])
-            left_out[n] += q * pulled * view[_SPARED, n]
-            g_main[i, n] = (1.0 - q) * pulled * main[i, n]
+@_compiled
+def _pull_density(p, tables, room, b, r, g_f, sums, mass):
+    """In ``sums``: of pull by combination, of pull shift_before and of pull e, where pull is that on the residual less its factor of
+    -2 _POWER; and the pull on the odds of being left out. mass[k] : of the pull on log density, by the state now, and mass[K] that on
+    log density were the series left out."""
+    view, silent, near, bound = room.shown[b, r], room.silent[b, r], room.near[b, r], tables.bound
+    carried, inverse, front, back = at(view, _CARRIED), at(view, _INVERSE), at(view, _FRONT), at(view, _BACK)
+    spare, spared = at(view, _SPARE), at(view, _SPARED)
+    by_carried, by_scale, by_spare, left_out = spread(0.0), spread(0.0), spread(0.0), spread(0.0)
+    for row in range(_BY_BASE, _BY_BASE + 4):
+        put(sums, row, spread(0.0))
+    for k in range(bound.shape[0]):
+        total, shown = spread(0.0), front + back * at(silent, k)
+        for i in range(bound[k, 0], bound[k, _ROLES]):
+            given, d, base, there = at(g_f, i), at(near, i), tables.combination[i], tables.shift_before[i]
+            if tables.measured[i] and not room.whole:
+                density = d * d * d * shown
+                pulled = given / at_least((1.0 - spare) * density + spare * spared, _TINY)
+                by_spare += pulled * (spared - density)
+                left_out += spare * pulled * spared
+                given = (1.0 - spare) * pulled * density
+            e = at(view, base) + carried * there - tables.shift_now[i]
+            pull = given * e * inverse * d
+            put(sums, base, at(sums, base) + pull)
+            by_carried += pull * there
+            by_scale += pull * e
+            total += given
+        put(mass, k, total)
+    put(mass, bound.shape[0], left_out)
+    put(sums, _BY_CARRIED, by_carried)
+    put(sums, _BY_SCALE, by_scale)
+    put(sums, _BY_SPARE, by_spare)
 
 
-@_loops
-def _pull_residual(view, g_main, shift_before, shift_now, combination, now, by_base, by_carried, by_scale, mass):
-    """by_base[combination], by_carried and by_scale : sums over pairs of pull, pull shift_before and pull e, where pull is that on
-    the residual less its factor of -2 _POWER; mass[k] : of the pull on log density, by the state now.
-    """
-    for i in range(now.size):
-        base, k, there, here = combination[i], now[i], shift_before[i], shift_now[i]
-        for n in range(view.shape[1]):
-            e = view[base, n] + view[_CARRIED, n] * there - here
-            pull = g_main[i, n] * e * view[_INVERSE, n] / (1.0 + e * e * view[_INVERSE, n])
-            by_base[base, n] += pull
-            by_carried[n] += pull * there
-            by_scale[n] += pull * e
-            mass[k, n] += g_main[i, n]
+@_compiled
+def _pull_silence(view, mass, silent, shift, own_course, sums):
+    """In ``sums``: what the masses mean for the hurdle, for the slope and, in units of the slope, for the relief."""
+    seen, zero_seen, relief, K = at(view, _SEEN), at(view, _ZERO_SEEN), at(view, _RELIEF), shift.size
+    by_hurdle = at(mass, K) * seen * (zero_seen - at(silent, K))
+    by_slope, by_relief = spread(0.0), spread(0.0)
+    for k in range(K):
+        pull = at(mass, k) * seen * (zero_seen - at(silent, k))
+        by_hurdle += pull
+        by_slope -= pull * (shift[k] + own_course[k] * relief)
+        by_relief -= own_course[k] * pull
+    put(sums, _BY_HURDLE, by_hurdle)
+    put(sums, _BY_SLOPE, by_slope)
+    put(sums, _BY_RELIEF, by_relief)
 
 
-@_loops
-def _pull_silence(view, mass, silent, shift, own_course, by_hurdle, by_slope, by_relief):
-    """What the masses mean for the odds of a zero. mass[K] : of a spared series. by_relief is in units of the slope."""
-    K = shift.size
-    for k in range(K + 1):
-        own = own_course[k] if k < K else 0.0
-        moved = shift[k] if k < K else 0.0
-        of_state = 1.0 if k < K else 0.0
-        for n in range(view.shape[1]):
-            pull = mass[k, n] * view[_SEEN, n] * (view[_ZERO_SEEN, n] - silent[k, n])
-            by_hurdle[n] += pull
-            by_slope[n] -= of_state * pull * (moved + own * view[_RELIEF, n])
-            by_relief[n] -= own * pull
+@_compiled
+def _pull_campaign(p, t, h, begin, stop, evidence, pulled, arrived, start, own, share, by_evidence, partial, scratch, gradient):
+    """Group h's part of a month's step back; begin : stop are its lanes in the team. own[z] : the pull on log p(z_t), replaced by that on
+    log p(z_{t-1}). Filled: share[b, p] = p(move p) / p(z_t) and by_evidence[b, p], the pull on log evidence, of its lanes."""
+    moving, together, in_state, by_move = scratch
+    for i in range(_P):
+        together[i], in_state[_TO[i]] = 0.0, 0.0
+    _moves(p.onset[h, t], p.pace, start, moving)
+    for n in range(begin, stop):
+        _weigh(moving, evidence, n)
+        for i in range(_P):
+            partial[n // WIDTH, i, n % WIDTH] = moving[i]
+            together[i] += pulled[n // WIDTH, i, n % WIDTH]
+    # Through the collapse: state = sum over moves of moving / arrived * joint / evidence.
+    for i in range(_P):
+        in_state[_TO[i]] += moving[i] / max(arrived[_TO[i]], _TINY) * together[i]
+    mean = 0.0
+    for i in range(_P):
+        z = _TO[i]
+        by_move[i] = own[z] + (together[i] - in_state[z]) / max(arrived[z], _TINY)
+        mean += moving[i] * by_move[i]
+    for i in range(_P):
+        by_move[i] = moving[i] * (by_move[i] - mean)
+    # log evidence of a chain is in its total and those of its later mates, each with its own posterior over moves.
+    following = 0.0
+    for n in range(stop - 1, begin - 1, -1):
+        b, lane = n // WIDTH, n % WIDTH
+        here = by_evidence[b, 0, lane]  # holds the chain's weight
+        for i in range(_P):
+            by_move[i] += (here - following) * partial[b, i, lane]
+            by_evidence[b, i, lane] = by_move[i]
+            share[b, i, lane] = moving[i] / max(arrived[_TO[i]], _TINY)
+        following = here
+    own[:] = 0.0
+    for i in range(_P):
+        own[_FROM[i]] += by_move[i] / max(start[_FROM[i]], _TINY)
+    if p.onset[h, t] > 0.0:
+        gradient.onset[h, t] = by_move[1] / p.onset[h, t] - by_move[0] / (1.0 - p.onset[h, t])
+    gradient.pace[0] += by_move[3] / p.pace[0] - by_move[2] / (1.0 - p.pace[0])
+    gradient.pace[1] += by_move[5] / p.pace[1] - by_move[4] / (1.0 - p.pace[1])
+
+
+@_compiled
+def _pull_odds(p, t, room, b, lanes, g_odds, gradient):
+    """What a block's ``g_odds`` mean for entry, exit, parting and hold. lanes : how many of its lanes count."""
+    for n in range(lanes):
+        c, q, h = room.lanes[b, n], room.parting[b, n], room.hold[b, n]
+        for i in range(_P):
+            e, u, unmoved, begun = p.entry[c, i], p.exit[i], g_odds[i, 0, 0, n], g_odds[i, 0, 1, n]
+            ended, parted = g_odds[i, 1, 0, n], g_odds[i, 1, 2, n]
+            gradient.entry[c, i] += (1.0 - q) * (begun - unmoved)
+            gradient.parting[c, t] += g_odds[i, 0, 2, n] - (1.0 - e) * unmoved - e * begun
+            gradient.exit[i] += (1.0 - h) * ended + h * parted - g_odds[i, 1, 1, n]
+            gradient.hold[c, t] += g_odds[i, 2, 2, n] - g_odds[i, 2, 0, n] - g_odds[i, 2, 1, n] + u * (parted - ended)
+
+
+@_compiled
+def _pull_figures(p, t, tables, room, b, r, lanes, sums, mass, gradient):
+    """What ``sums`` and ``mass`` mean for the r-th series of a block's first `lanes` lanes."""
+    view = room.shown[b, r]
+    for n in range(lanes):
+        c = room.lanes[b, n]
+        m = tables.ranks[r, c]
+        if m < 0 or p.kind[m, t] == MISSING:
+            continue
+        neither, here_alone, there_alone, either = sums[_BY_BASE, n], sums[_BY_BASE + 1, n], sums[_BY_BASE + 2, n], sums[_BY_BASE + 3, n]
+        left_out, shown = mass[p.shift.size, n], 0.0
+        for k in range(p.shift.size + 1):
+            shown += mass[k, n]
+        gradient.spare[m] += sums[_BY_SPARE, n]
+        gradient.hurdle[m, t] += sums[_BY_HURDLE, n]
+        gradient.slope[()] += sums[_BY_SLOPE, n]
+        gradient.relief[c, t] += p.slope * sums[_BY_RELIEF, n]
+        if p.kind[m, t] == ZERO:
+            continue
+        plain, inverse, carried = view[_BASE, n], view[_INVERSE, n], view[_CARRIED, n]
+        alone = left_out * plain * inverse / (1.0 + plain * plain * inverse)
+        here, there = here_alone + either, there_alone + either
+        by_x = -2 * _POWER * (alone + here + neither + there_alone)
+        by_scale = 2 * _POWER * (alone * plain + sums[_BY_SCALE, n]) - shown
+        gradient.relief[c, t] += 2 * _POWER * here
+        gradient.x[m, t] += by_x
+        gradient.scale[m, t] += by_scale / p.scale[m, t]
+        if t > 0 and p.kind[m, t - 1] == POSITIVE:
+            gradient.x[m, t - 1] -= p.rho[m] * by_x
+            gradient.rho[m] -= p.x[m, t - 1] * by_x + 2 * _POWER * (sums[_BY_CARRIED, n] + p.relief[c, t - 1] * there)
+            gradient.relief[c, t - 1] -= 2 * _POWER * carried * there
+        else:
+            gradient.rho[m] += by_scale * p.rho[m] / (1.0 - p.rho[m] * p.rho[m])
 
 
 @_compiled
 def adjoint(p, campaign, state, weight):
-    """Gradients of sum(weight * predictive) by :data:`model.chain.DIFFERENTIABLE`, in that order."""
-    C, T, K, G = p.entry.shape[0], p.months, p.shift.size, p.onset.shape[0]
-    g_x, g_scale, g_hurdle = np.zeros(p.x.shape), np.zeros(p.x.shape), np.zeros(p.x.shape)
-    g_rho, g_spare, g_relief = np.zeros(p.rho.size), np.zeros(p.spare.size), np.zeros(p.relief.shape)
-    g_parting, g_hold = np.zeros(p.parting.shape), np.zeros(p.hold.shape)
-    g_slope, g_onset, g_pace = 0.0, np.zeros(p.onset.shape), np.zeros(2)
-    g_entry, g_exit, g_move = np.zeros(p.entry.shape), np.zeros(_P), np.zeros(p.now.size)
-    order, first = _members(p.group, G)
-    ranks, bound, lift = _ranks(p.chain, C), _bounds(p.before, p.now, p.role), np.exp(p.slope * p.shift)
-    shift_before, shift_now, combination, measured = _pairs(p)
-    R, pairs = ranks.shape[0], p.now.size
-    moving, pulled_move, in_state = np.empty(_P), np.empty(_P), np.empty(CAMPAIGNS)
-    by_move, by_chain = np.empty(_P), np.empty(_P)
-    g = 0
-    while g < G:
-        end = _block_end(g, first)
-        low, high = first[g], first[end]
-        lanes = _lanes(order, low, high)
-        N, whole, entries = lanes.size, _whole(p, lanes, ranks), _entries(p, lanes)
-        view, silent, main, f = np.empty((R, _ROWS, N)), np.empty((R, K + 1, N)), np.empty((pairs, N)), np.empty((pairs, N))
-        odds, flow = np.empty((_P, _ROLES, _ROLES, N)), np.empty((_ROLES, CAMPAIGNS, K, N))
-        joint, evidence, share, partial = np.empty((_P, K, N)), np.empty((_P, N)), np.zeros((_P, N)), np.zeros((_P, N))
-        calm, opening, ongoing = np.empty(N), np.empty(N), np.empty(N)
-        earlier, later, later_campaign = np.empty((CAMPAIGNS, K, N)), np.zeros((CAMPAIGNS, K, N)), np.zeros((end - g, CAMPAIGNS))
-        pulled, by_evidence, pull = np.empty((_P, N)), np.zeros((_P, N)), np.empty(N)
-        g_flow, g_odds = np.empty((_ROLES, CAMPAIGNS, K, N)), np.empty((_P, _ROLES, _ROLES, N))
-        g_f, g_main, g_move_lane = np.empty((pairs, N)), np.empty((pairs, N)), np.zeros((pairs, N))
-        by_base, by_carried, by_scale, mass = np.empty((4, N)), np.empty(N), np.empty(N), np.empty((K + 1, N))
-        by_spare, left_out, by_hurdle, by_slope, by_relief = np.empty(N), np.zeros(N), np.empty(N), np.empty(N), np.empty(N)
-        for t in range(T - 1, -1, -1):
-            _look(p, t, lanes, ranks, lift, view, silent)
-            _emit(view, silent, shift_before, shift_now, combination, measured, p.now, whole, main, f)
-            _state_before(p, t, lanes, state, earlier)
-            parted, held = p.parting[lanes, t], p.hold[lanes, t]
-            _odds(entries, p.exit, parted, held, odds)
-            _flows(earlier, f, p.move, p.before, bound, calm, opening, ongoing, flow)
-            _join(flow, odds, p.role, joint, evidence)
-            _pull_back(later, joint, evidence, pulled)
-            for h in range(g, end):
-                own, mates = later_campaign[h - g], range(first[h] - low, first[h + 1] - low)
-                start = campaign[h, t - 1] if t > 0 else _START
-                arrived = campaign[h, t]
-                _moves(p.onset[h, t], p.pace, start, moving)
-                for n in mates:
-                    _weigh(moving, evidence, n)
-                    partial[:, n] = moving
-                # Through the collapse: state = sum over moves of moving / arrived * joint / evidence.
-                pulled_move[:] = 0.0
-                for n in mates:
-                    pulled_move += pulled[:, n]
-                in_state[:] = 0.0
-                for i in range(_P):
-                    in_state[_TO[i]] += moving[i] / max(arrived[_TO[i]], _TINY) * pulled_move[i]
-                mean = 0.0
-                for i in range(_P):
-                    z = _TO[i]
-                    by_move[i] = own[z] + (pulled_move[i] - in_state[z]) / max(arrived[z], _TINY)
-                    mean += moving[i] * by_move[i]
-                for i in range(_P):
-                    by_move[i] = moving[i] * (by_move[i] - mean)
-                # log evidence of a chain is in its total and those of its later mates, each with its own posterior over moves.
-                by_chain[:] = by_move
-                following = 0.0
-                for n in range(first[h + 1] - low - 1, first[h] - low - 1, -1):
-                    here = weight[lanes[n], t]
-                    for i in range(_P):
-                        by_chain[i] += (here - following) * partial[i, n]
-                        by_evidence[i, n] = by_chain[i]
-                        share[i, n] = moving[i] / max(arrived[_TO[i]], _TINY)
-                    following = here
-                own[:] = 0.0
-                for i in range(_P):
-                    own[_FROM[i]] += by_chain[i] / max(start[_FROM[i]], _TINY)
-                if p.onset[h, t] > 0.0:
-                    g_onset[h, t] = by_chain[1] / p.onset[h, t] - by_chain[0] / (1.0 - p.onset[h, t])
-                g_pace[0] += by_chain[3] / p.pace[0] - by_chain[2] / (1.0 - p.pace[0])
-                g_pace[1] += by_chain[5] / p.pace[1] - by_chain[4] / (1.0 - p.pace[1])
-            _pull_joint(share, later, pulled, by_evidence, evidence, odds, flow, p.role, pull, g_flow, g_odds)
-            for n in range(high - low):
-                c = lanes[n]
-                for i in range(_P):
-                    o, e, q, u, h = g_odds[i, :, :, n], p.entry[c, i], parted[n], p.exit[i], held[n]
-                    g_entry[c, i] += (1.0 - q) * (o[0, 1] - o[0, 0])
-                    g_parting[c, t] += o[0, 2] - (1.0 - e) * o[0, 0] - e * o[0, 1]
-                    g_exit[i] += (1.0 - h) * o[1, 0] + h * o[1, 2] - o[1, 1]
-                    g_hold[c, t] += o[2, 2] - o[2, 0] - o[2, 1] + u * (o[1, 2] - o[1, 0])
-            later[:] = 0.0
-            _pull_pairs(earlier, f, p.move, p.before, bound, g_flow, later[0], later[1], later[2], g_f, g_move_lane)
-            for r in range(R):
-                if whole:
-                    g_main[:] = g_f
-                else:
-                    _densities(view[r], silent[r], shift_before, shift_now, combination, p.now, main)
-                    _pull_mix(view[r], main, measured, f, g_f, g_main, by_spare, left_out)
-                by_base[:] = 0.0
-                by_carried[:] = 0.0
-                by_scale[:] = 0.0
-                mass[:] = 0.0
-                _pull_residual(view[r], g_main, shift_before, shift_now, combination, p.now, by_base, by_carried, by_scale, mass)
-                mass[K] = left_out
-                by_hurdle[:] = 0.0
-                by_slope[:] = 0.0
-                by_relief[:] = 0.0
-                _pull_silence(view[r], mass, silent[r], p.shift, p.own_course, by_hurdle, by_slope, by_relief)
-                for n in range(high - low):
-                    c = lanes[n]
-                    m = ranks[r, c]
-                    if m < 0 or p.kind[m, t] == MISSING:
-                        continue
-                    if not whole:
-                        g_spare[m] += by_spare[n]
-                    g_hurdle[m, t] += by_hurdle[n]
-                    g_slope += by_slope[n]
-                    g_relief[c, t] += p.slope * by_relief[n]
-                    if p.kind[m, t] == ZERO:
-                        continue
-                    plain, inverse, carried = view[r, _BASE, n], view[r, _INVERSE, n], view[r, _CARRIED, n]
-                    alone = left_out[n] * plain * inverse / (1.0 + plain * plain * inverse)
-                    here, there = by_base[1, n] + by_base[3, n], by_base[2, n] + by_base[3, n]
-                    g_plain = -2 * _POWER * (alone + here + by_base[0, n] + by_base[2, n])
-                    g_s = 2 * _POWER * (alone * plain + by_scale[n]) - mass[:, n].sum()
-                    g_relief[c, t] += 2 * _POWER * here
-                    g_x[m, t] += g_plain
-                    g_scale[m, t] += g_s / p.scale[m, t]
-                    if t > 0 and p.kind[m, t - 1] == POSITIVE:
-                        g_x[m, t - 1] -= p.rho[m] * g_plain
-                        g_rho[m] -= p.x[m, t - 1] * g_plain + 2 * _POWER * (by_carried[n] + p.relief[c, t - 1] * there)
-                        g_relief[c, t - 1] -= 2 * _POWER * carried * there
-                    else:
-                        g_rho[m] += g_s * p.rho[m] / (1.0 - p.rho[m] * p.rho[m])
-        for i in range(pairs):
-            for n in range(high - low):
-                g_move[i] += g_move_lane[i, n] / max(p.move[i], _TINY)
-        g = end
-    return (
-        g_x, g_scale, g_hurdle, np.array(g_slope), g_rho, g_spare, g_relief, g_parting, g_hold, g_onset, g_pace, g_entry, g_exit, g_move
+    """:data:`Gradient` of sum(weight * predictive)."""
+    K, pairs = p.shift.size, p.now.size
+    gradient = Gradient(
+        np.zeros(p.x.shape), np.zeros(p.x.shape), np.zeros(p.x.shape), np.zeros(()), np.zeros(p.rho.size), np.zeros(p.spare.size),
+        np.zeros(p.relief.shape), np.zeros(p.parting.shape), np.zeros(p.hold.shape), np.zeros(p.onset.shape), np.zeros(2),
+        np.zeros(p.entry.shape), np.zeros(_P), np.zeros(pairs),
     )  # fmt: skip
+    tables = _tables(p)
+    g_flow, g_odds = _lanes_of((_ROLES, CAMPAIGNS, K, WIDTH)), _lanes_of((_P, _ROLES, _ROLES, WIDTH))
+    g_f, by_move = _lanes_of((pairs, WIDTH)), _lanes_of((pairs, WIDTH))
+    sums, mass = _lanes_of((_SUMS, WIDTH)), _lanes_of((K + 1, WIDTH))
+    scratch = (np.empty(_P), np.empty(_P), np.empty(_P), np.empty(_P))
+    g = 0
+    while g < p.onset.shape[0]:
+        end = _team_end(g, tables.first)
+        low, high = tables.first[g], tables.first[end]
+        room = _room(p, tables, tables.order[low:high])
+        blocks = room.lanes.shape[0]
+        earlier, later = _lanes_of((blocks, CAMPAIGNS, K, WIDTH)), _lanes_of((blocks, CAMPAIGNS, K, WIDTH))
+        pulled, by_evidence = _lanes_of((blocks, _P, WIDTH)), _lanes_of((blocks, _P, WIDTH))
+        share, partial, later_campaign = _lanes_of((blocks, _P, WIDTH)), _lanes_of((blocks, _P, WIDTH)), np.zeros((end - g, CAMPAIGNS))
+        for t in range(p.months - 1, -1, -1):
+            _look(p, t, tables, room)
+            _state_before(p, t, room.lanes, state, earlier)
+            for b in range(blocks):
+                _reach(p, tables, room, b, earlier[b])
+                _pull_back(later[b], room.joint[b], room.evidence[b], pulled[b])
+                for n in range(min(WIDTH, high - low - b * WIDTH)):
+                    by_evidence[b, 0, n] = weight[room.lanes[b, n], t]
+            for h in range(g, end):
+                start, begin, stop = campaign[h, t - 1] if t > 0 else _START, tables.first[h] - low, tables.first[h + 1] - low
+                _pull_campaign(
+                    p, t, h, begin, stop, room.evidence, pulled, campaign[h, t], start, later_campaign[h - g], share, by_evidence, partial,
+                    scratch, gradient,
+                )  # fmt: skip
+            for b in range(blocks):
+                lanes = min(WIDTH, high - low - b * WIDTH)
+                _pull_joint(share[b], later[b], pulled[b], by_evidence[b], room, b, p.role, g_flow, g_odds)
+                _pull_odds(p, t, room, b, lanes, g_odds, gradient)
+                later[b] = 0.0
+                _pull_pairs(earlier[b], room.f[b], p, tables.bound, g_flow, later[b], g_f, by_move)
+                for r in range(tables.ranks.shape[0]):
+                    _pull_density(p, tables, room, b, r, g_f, sums, mass)
+                    _pull_silence(room.shown[b, r], mass, room.silent[b, r], p.shift, p.own_course, sums)
+                    _pull_figures(p, t, tables, room, b, r, lanes, sums, mass, gradient)
+        g = end
+    for i in range(pairs):
+        gradient.move[i] = by_move[i].sum() / max(p.move[i], _TINY)
+    return gradient
 
 
-@_loops
-def _arrive(p, z, joint, evidence, later, later_now, told, arrive):
-    """arrive[k] = later(k) p(k | move p) / p(k), normalised; told is its sum. later : smoothed, later_now : filtered."""
-    for n in range(told.size):
-        told[n] = _TINY
-    for k in range(joint.shape[1]):
-        for n in range(told.size):
-            v = later[z, k, n] * joint[p, k, n] / evidence[p, n] / max(later_now[z, k, n], _TINY)
-            arrive[k, n] = v
-            told[n] += v
-    for k in range(joint.shape[1]):
-        for n in range(told.size):
-            arrive[k, n] /= told[n]
+@_compiled
+def _arrive(i, room, b, later, now, told, arrive):
+    """arrive[i, k] = later(k) p(k | move i) / p(k), normalised; told[i] is its sum. later : smoothed, now : filtered."""
+    z, evidence, total = _TO[i], at(room.evidence[b], i), spread(_TINY)
+    for k in range(arrive.shape[1]):
+        v = at(later, (z, k)) * at(room.joint[b], (i, k)) / evidence / at_least(at(now, (z, k)), _TINY)
+        put(arrive, (i, k), v)
+        total += v
+    for k in range(arrive.shape[1]):
+        put(arrive, (i, k), at(arrive, (i, k)) / total)
+    put(told, i, total)
 
 
-@_loops
-def _back(p, z, share, arrive, joint, odds, role, move, f, earlier, before, now, out):
-    """out[z, j] += share p(s_{t-1} = j | move p, s_t): one move's part of the smoother's step back."""
-    for i in range(now.size):
-        j, k = before[i], now[i]
-        a, b, v = role[j], role[k], move[i]
-        for n in range(share.size):
-            out[z, j, n] += share[n] * earlier[z, j, n] * arrive[k, n] * odds[p, a, b, n] * v * f[i, n] / max(joint[p, k, n], _TINY)
+@_compiled
+def _back(p, i, room, b, share, arrive, earlier, out):
+    """out[z, j] += share p(s_{t-1} = j | move i, s_t): one move's part of the smoother's step back."""
+    z, part = _FROM[i], at(share, i)
+    for n in range(p.now.size):
+        j, k = p.before[n], p.now[n]
+        here = at(arrive, (i, k)) / at_least(at(room.joint[b], (i, k)), _TINY)
+        v = part * at(earlier, (z, j)) * here * at(room.odds[b], (i, p.role[j], p.role[k])) * p.move[n] * at(room.f[b], n)
+        put(out, (z, j), at(out, (z, j)) + v)
 
 
 @_compiled
 def smooth(p, campaign, state):
     """(campaign[G, T, Z], state[T, Z, K, C]) given all of y, from the filter's; exact for a group of one chain."""
-    C, T, K, G = p.entry.shape[0], p.months, p.shift.size, p.onset.shape[0]
+    K, T = p.shift.size, p.months
     smoothed_campaign, smoothed = np.zeros(campaign.shape), np.zeros(state.shape)
-    order, first = _members(p.group, G)
-    ranks, bound, lift = _ranks(p.chain, C), _bounds(p.before, p.now, p.role), np.exp(p.slope * p.shift)
-    shift_before, shift_now, combination, measured = _pairs(p)
-    R, weight = ranks.shape[0], np.empty((G, _P))
+    tables, of_move = _tables(p), np.empty(_P)
     smoothed[T - 1] = state[T - 1]
     smoothed_campaign[:, T - 1] = campaign[:, T - 1]
     g = 0
-    while g < G:
-        end = _block_end(g, first)
-        low, high = first[g], first[end]
-        lanes = _lanes(order, low, high)
-        N, whole, entries = lanes.size, _whole(p, lanes, ranks), _entries(p, lanes)
-        view, silent, main, f = np.empty((R, _ROWS, N)), np.empty((R, K + 1, N)), np.empty((p.now.size, N)), np.empty((p.now.size, N))
-        odds, flow = np.empty((_P, _ROLES, _ROLES, N)), np.empty((_ROLES, CAMPAIGNS, K, N))
-        joint, evidence, share = np.empty((_P, K, N)), np.empty((_P, N)), np.zeros(N)
-        calm, opening, ongoing = np.empty(N), np.empty(N), np.empty(N)
-        earlier, here, there = np.empty((CAMPAIGNS, K, N)), np.empty((CAMPAIGNS, K, N)), np.empty((CAMPAIGNS, K, N))
-        told, arrive = np.empty((_P, N)), np.empty((_P, K, N))
-        _state_before(p, T, lanes, state, here)
-        there[:] = here
+    while g < p.onset.shape[0]:
+        end = _team_end(g, tables.first)
+        low, high = tables.first[g], tables.first[end]
+        chains = tables.order[low:high]
+        room = _room(p, tables, chains)
+        blocks = room.lanes.shape[0]
+        told, share, arrive = _lanes_of((blocks, _P, WIDTH)), _lanes_of((blocks, _P, WIDTH)), _lanes_of((blocks, _P, K, WIDTH))
+        earlier, now = _lanes_of((blocks, CAMPAIGNS, K, WIDTH)), _lanes_of((blocks, CAMPAIGNS, K, WIDTH))
+        _state_before(p, T, room.lanes, state, now)
+        later = _lanes_of((blocks, CAMPAIGNS, K, WIDTH))
+        later[:] = now
         for t in range(T - 1, 0, -1):
-            _look(p, t, lanes, ranks, lift, view, silent)
-            _emit(view, silent, shift_before, shift_now, combination, measured, p.now, whole, main, f)
-            _state_before(p, t, lanes, state, earlier)
-            _odds(entries, p.exit, p.parting[lanes, t], p.hold[lanes, t], odds)
-            _flows(earlier, f, p.move, p.before, bound, calm, opening, ongoing, flow)
-            _join(flow, odds, p.role, joint, evidence)
-            # What the chains' later states say of the move, chain by chain: sum_k smoothed(k) p(k | move) / p(k).
-            for i in range(_P):
-                _arrive(i, _TO[i], joint, evidence, there, here, told[i], arrive[i])
+            _look(p, t, tables, room)
+            _state_before(p, t, room.lanes, state, earlier)
+            for b in range(blocks):
+                _reach(p, tables, room, b, earlier[b])
+                # What the chains' later states say of the move, chain by chain: sum_k smoothed(k) p(k | move) / p(k).
+                for i in range(_P):
+                    _arrive(i, room, b, later[b], now[b], told[b], arrive[b])
             for h in range(g, end):
-                of_move = weight[h]
                 _moves(p.onset[h, t], p.pace, campaign[h, t - 1], of_move)
-                mates = range(first[h] - low, first[h + 1] - low)
+                mates = range(tables.first[h] - low, tables.first[h + 1] - low)
                 for n in mates:
-                    _weigh(of_move, evidence, n)
+                    _weigh(of_move, room.evidence, n)
                 for n in mates:
                     _weigh(of_move, told, n)
-                for z in range(CAMPAIGNS):
-                    total = _TINY
-                    for i in range(_P):
-                        if _TO[i] == z:
-                            total += of_move[i]
-                    for i in range(_P):
-                        if _TO[i] == z:
-                            of_move[i] *= smoothed_campaign[h, t, z] / total
-                before_now = smoothed_campaign[h, t - 1]
-                before_now[:] = 0.0
+                arrived, before_now = np.full(CAMPAIGNS, _TINY), smoothed_campaign[h, t - 1]
                 for i in range(_P):
+                    arrived[_TO[i]] += of_move[i]
+                for i in range(_P):
+                    of_move[i] *= smoothed_campaign[h, t, _TO[i]] / arrived[_TO[i]]
                     before_now[_FROM[i]] += of_move[i]
-            here[:] = earlier
-            there[:] = 0.0
-            for i in range(_P):
-                z = _FROM[i]
-                for h in range(g, end):
-                    for n in range(first[h] - low, first[h + 1] - low):
-                        share[n] = weight[h, i] / max(smoothed_campaign[h, t - 1, z], _TINY)
-                _back(i, z, share, arrive[i], joint, odds, p.role, p.move, f, earlier, p.before, p.now, there)
-            _put(there, lanes[: high - low], smoothed[t - 1])
+                for n in mates:
+                    for i in range(_P):
+                        share[n // WIDTH, i, n % WIDTH] = of_move[i] / max(before_now[_FROM[i]], _TINY)
+            now[:] = earlier
+            later[:] = 0.0
+            for b in range(blocks):
+                for i in range(_P):
+                    _back(p, i, room, b, share[b], arrive[b], earlier[b], later[b])
+            _put_state(later, chains, smoothed[t - 1])
         g = end
     return smoothed_campaign, smoothed
 
@@ -757,37 +755,29 @@ def evidence_on_grid(p, t, moved, relief_at, parting_at, hold_at, widened, campa
     relief_at[n], parting_at[n] and hold_at[n], and the square of the scale more by widened[n]; each chain on its own, from the filter
     to t - 1. Only months t - 1 and t are looked at.
     """
-    C, K, points = p.entry.shape[0], p.shift.size, moved.size
-    out = np.empty((C, points))
-    ranks, bound, lift = _ranks(p.chain, C), _bounds(p.before, p.now, p.role), np.exp(p.slope * p.shift)
-    shift_before, shift_now, combination, measured = _pairs(p)
-    R, N = ranks.shape[0], points
-    view, silent, main, f = np.empty((R, _ROWS, N)), np.empty((R, K + 1, N)), np.empty((p.now.size, N)), np.empty((p.now.size, N))
-    odds, flow = np.empty((_P, _ROLES, _ROLES, N)), np.empty((_ROLES, CAMPAIGNS, K, N))
-    joint, evidence, weight = np.empty((_P, K, N)), np.empty((_P, N)), np.empty(_P)
-    calm, opening, ongoing, earlier = np.empty(N), np.empty(N), np.empty(N), np.empty((CAMPAIGNS, K, N))
+    C, points = p.entry.shape[0], moved.size
+    out, tables, weight = np.empty((C, points)), _tables(p), np.empty(_P)
     for c in range(C):
         # The grid's points are the lanes.
-        lanes = np.full(N, c)
-        for r in range(R):
-            m = ranks[r, c]
-            shown = p.kind[m, t] if m >= 0 else MISSING
-            paired = shown != MISSING and t > 0 and p.kind[m, t - 1] == POSITIVE
-            x_before, relief_before = (p.x[m, t - 1], p.relief[c, t - 1]) if paired else (0.0, 0.0)
-            for n in range(N):
-                wider = np.sqrt(p.scale[m, t] ** 2 + widened[n])
-                _show(
-                    view[r], n, shown, p.x[m, t] - moved[n], x_before, paired, wider, p.rho[m], p.hurdle[m, t], p.slope, relief_at[n],
-                    relief_before, p.spare[m],
-                )  # fmt: skip
-            _silence(view[r], lift, p.own_course, silent[r])
-        _emit(view, silent, shift_before, shift_now, combination, measured, p.now, False, main, f)
-        _state_before(p, t, lanes, state, earlier)
-        _odds(_entries(p, lanes), p.exit, parting_at, hold_at, odds)
-        _flows(earlier, f, p.move, p.before, bound, calm, opening, ongoing, flow)
-        _join(flow, odds, p.role, joint, evidence)
-        g = p.group[c]
+        room, g = _room(p, tables, np.full(points, c)), p.group[c]
+        blocks = room.lanes.shape[0]
+        earlier = _lanes_of((blocks, CAMPAIGNS, p.shift.size, WIDTH))
+        _state_before(p, t, room.lanes, state, earlier)
+        for b in range(blocks):
+            for lane in range(WIDTH):
+                n = min(b * WIDTH + lane, points - 1)
+                room.parting[b, lane], room.hold[b, lane] = parting_at[n], hold_at[n]
+                for r in range(tables.ranks.shape[0]):
+                    m = tables.ranks[r, c]
+                    shown = p.kind[m, t] if m >= 0 else MISSING
+                    paired = shown != MISSING and t > 0 and p.kind[m, t - 1] == POSITIVE
+                    x_before, relief_before = (p.x[m, t - 1], p.relief[c, t - 1]) if paired else (0.0, 0.0)
+                    _show(
+                        room.shown[b, r], lane, shown, p.x[m, t] - moved[n], x_before, paired, np.sqrt(p.scale[m, t] ** 2 + widened[n]),
+                        p.rho[m], p.hurdle[m, t], p.slope, relief_at[n], relief_before, p.spare[m],
+                    )  # fmt: skip
+            _reach(p, tables, room, b, earlier[b])
         for n in range(points):
             _moves(p.onset[g, t], p.pace, campaign[g, t - 1] if t > 0 else _START, weight)
-            out[c, n] = np.log(_weigh(weight, evidence, n))
+            out[c, n] = np.log(_weigh(weight, room.evidence, n))
     return out

@@ -50,13 +50,8 @@ class Extended:
     log_local: np.ndarray
 
 
-def extend(draws: dict[str, np.ndarray], graph: Graph, panel: Panel, assumptions: Assumptions, seed: int) -> Extended:
-    """Carry `draws`, of a fit of `graph`, on to `panel`."""
-    return extend_to(frame(panel, assumptions, like=graph.frame), draws, graph, assumptions, seed)
-
-
-def extend_to(f: Frame, draws: dict[str, np.ndarray], graph: Graph, assumptions: Assumptions, seed: int) -> Extended:
-    """`f` : of the structure of the graph's frame."""
+def extend(draws: dict[str, np.ndarray], graph: Graph, f: Frame, assumptions: Assumptions, seed: int) -> Extended:
+    """Carry `draws`, of a fit of `graph`, on to `f`, a frame of the graph's structure (:func:`grown`)."""
     newer = graph_of(f, assumptions)
     new = newer.frame.family_seen
     known = np.zeros_like(new)
@@ -138,14 +133,15 @@ class _Month:
         self.unit["scale"][series, t] = np.sqrt(self.unit["scale"][series, t] ** 2 + widened)
 
 
-def extendable(graph: Graph, panel: Panel, assumptions: Assumptions) -> bool:
-    """Whether the panel has every series that the graph was built for, and these make a frame of its structure: a control that has
-    become long enough to be used, for one, is a parameter that the graph's draws have no value of.
+def grown(graph: Graph, panel: Panel, assumptions: Assumptions) -> Frame | None:
+    """The panel's frame, if it has every series that the graph was built for and these make a frame of its structure; else None. A
+    control that has become long enough to be used, for one, is a parameter that the graph's draws have no value of.
     """
     have = {f"{unit}:{hs}" for unit, hs in zip(panel["signal_unit"].values, panel["signal_hs"].values, strict=True)}
     if not set(graph.frame.coords["series"]) <= have:
-        return False
-    return frame(panel, assumptions, like=graph.frame).structure == graph.frame.structure
+        return None
+    f = frame(panel, assumptions, like=graph.frame)
+    return f if f.structure == graph.frame.structure else None
 
 
 def _on_grid(kernel: Kernel, t: int, moved: np.ndarray, given_factor: dict[str, np.ndarray]) -> np.ndarray:

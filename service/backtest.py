@@ -29,7 +29,7 @@ from model.layers import draws_of
 from model.probabilities import abstentions, regime_table
 from model.snapshot import answers
 from model.spec import Assumptions, Computation
-from model.update import extend, extendable
+from model.update import extend, grown
 from service.forecasts import forecast_rows, write_forecasts
 
 BACKTEST = Computation(draws=120, tune=220, chains=1, cores=1, target_accept=0.8, probability_draws=120)
@@ -159,10 +159,11 @@ def _rows(stretch: Stretch) -> Iterator[dict[str, Any]]:
         if all(abstentions(panel, a)):
             continue
         due = held is None or _months_apart(held.fitted_at, as_of) >= stretch.refit_months
-        if held is None or due or not extendable(held.graph, panel, a):
+        f = None if held is None or due else grown(held.graph, panel, a)
+        if held is None or f is None:
             held = _fitted(panel, stretch, as_of, held)
         else:
-            newer = extend(held.draws, held.graph, panel, a, c.seed)
+            newer = extend(held.draws, held.graph, f, a, c.seed)
             told = newer.log_local if held.log_local is None else held.log_local + newer.log_local
             held = replace(held, graph=newer.graph, draws=newer.draws, log_local=told)
         full = stretch.complete and as_of == stretch.as_ofs[-1]

@@ -13,7 +13,7 @@ from model.layers import evaluator
 from model.probabilities import resampled
 from model.simulate import Design, simulate
 from model.spec import Assumptions
-from model.update import STEP, _Month, extend_to, extendable
+from model.update import STEP, _Month, extend, grown
 
 A = Assumptions()
 DESIGN = Design(importers=("JPN", "USA", "KOR"), families=(("magnets", ("850511",)), ("gallium", ("811292", "282560"))), months=40)
@@ -35,7 +35,7 @@ def earlier(world):
 def test_factors_of_known_months_stay_and_those_of_new_months_are_near_the_truth(world, earlier):
     graph = dataclasses.replace(graph_of(world.frame, A), frame=earlier)
     draws = {name: np.stack([v] * 8) for name, v in world.values.items()}
-    extended = extend_to(world.frame, draws, graph, A, seed=1)
+    extended = extend(draws, graph, world.frame, A, seed=1)
     course = extended.draws["family_course"]
     np.testing.assert_array_equal(course[:, :, :KNOWN], draws["family_course"][:, :, :KNOWN])
     assert np.median(np.abs(course - draws["family_course"])[:, :, KNOWN:]) < 0.4
@@ -70,7 +70,7 @@ def test_new_months_weigh_the_draws_of_the_unit_whose_level_they_contradict_and_
     away = np.zeros(len(f.unit))
     away[series] = 1.0
     draws["contrast_baseline"][wrong, :, -1] += 6 * spread.T @ away
-    local = extend_to(f, draws, graph, A, seed=1).log_local
+    local = extend(draws, graph, f, A, seed=1).log_local
     assert local.shape == (8, len(f.family))
     against = local[~wrong].mean(0) - local[wrong].mean(0)
     assert against[unit] > 2
@@ -90,6 +90,6 @@ def test_draws_are_not_carried_on_to_a_panel_that_knows_something_new_in_kind(sa
     panel = read_panel(sample_log, sample_watch, datetime(2024, 1, 31, tzinfo=UTC))
     graph = graph_of(frame(panel, A), A)
     assert not graph.frame.control.any()
-    assert extendable(graph, panel, A)
+    assert grown(graph, panel, A) is not None
     controlled = dataclasses.replace(graph.frame, control=np.ones_like(graph.frame.control))
-    assert not extendable(dataclasses.replace(graph, frame=controlled), panel, A)
+    assert grown(dataclasses.replace(graph, frame=controlled), panel, A) is None

@@ -23,7 +23,7 @@ from model.probabilities import CAUSES, cause_of, restricted
 from model.simulate import Design, World, simulate
 from model.spec import Assumptions, Computation
 from model.states import states
-from model.update import extend_to
+from model.update import extend
 
 A = Assumptions()
 DESIGN = Design(importers=("JPN", "USA", "KOR"), families=(("magnets", ("850511",)), ("gallium", ("811292", "282560"))), months=48)
@@ -85,7 +85,7 @@ def leave_future_out(f: Frame, a: Assumptions, seed: int) -> float:
     """Log density of the months from KNOWN on, given a fit to those before: one step at a time, parameters as they were drawn."""
     result = fit(upto(f, KNOWN), a, COMPUTATION.model_copy(update={"seed": seed}))
     draws = draws_of(result.posterior["posterior"].to_dataset(), 50)
-    told = extend_to(f, draws, dataclasses.replace(graph_of(f, a), frame=upto(f, KNOWN)), a, seed).log_predictive.sum(1)
+    told = extend(draws, dataclasses.replace(graph_of(f, a), frame=upto(f, KNOWN)), f, a, seed).log_predictive.sum(1)
     return float(np.logaddexp.reduce(told) - np.log(len(told)))
 
 

@@ -34,9 +34,10 @@ def main() -> None:
     folder = given.folder / digest()
     folder.mkdir(parents=True, exist_ok=True)
     with ProcessPoolExecutor(given.jobs, mp_context=get_context("spawn")) as pool, counted(Console(stderr=True), "validation") as told:
-        todo = [pool.submit(calibration.calibrate, seed, folder) for seed in range(given.worlds)]
-        todo.append(pool.submit(real.describe, folder))
+        # The longest first, so that no core waits for another at the end.
+        todo = [pool.submit(real.describe, folder)]
         todo += [pool.submit(calibration.weigh_parts, seed, folder) for seed in range(given.parts)]
+        todo += [pool.submit(calibration.calibrate, seed, folder) for seed in range(given.worlds)]
         told(0, len(todo), f"finished pieces are kept in {folder}")
         for done, future in enumerate(as_completed(todo), 1):
             future.result()
