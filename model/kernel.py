@@ -81,7 +81,8 @@ _BASE = 0
 _CARRIED, _INVERSE, _FRONT, _BACK, _CALMNESS, _RELIEVED, _ZERO_SEEN, _SEEN, _SPARED, _SPARE, _RELIEF = range(4, 15)
 _ROWS = 15
 # What pulls on a lane's figures, summed over pairs of states, as rows of ``sums``.
-_BY_BASE, _BY_CARRIED, _BY_SCALE, _BY_SPARE, _BY_HURDLE, _BY_SLOPE, _BY_RELIEF, _SUMS = 0, 4, 5, 6, 7, 8, 9, 10
+_BY_BASE = 0
+_BY_CARRIED, _BY_SCALE, _BY_SPARE, _BY_HURDLE, _BY_SLOPE, _BY_SILENCE, _BY_X, _BY_RELIEF, _BY_RELIEF_BEFORE, _THERE, _SUMS = range(4, 15)
 
 
 def layer(given: Mapping[str, Any]) -> Any:
@@ -92,6 +93,8 @@ def layer(given: Mapping[str, Any]) -> Any:
 
 # One file, although it is long: numba's cache looks at the file of the function it keeps, not at those of the functions in it.
 _compiled = njit(cache=True, error_model="numpy")
+# A call would pass some hundred words: each array is its shape and strides too.
+_part = njit(error_model="numpy", forceinline=True)
 
 Gradient: Any = namedtuple("Gradient", "x scale hurdle slope rho spare relief parting hold onset pace entry exit move")  # type: ignore[misc]
 """By the inputs that parameters move, each of its input's shape."""
@@ -103,7 +106,7 @@ _Room: Any = namedtuple("_Room", "lanes whole entry parting hold shown silent ne
 """Where a team's month is worked on; the first axis is the block, the last the lane. lanes[b, n] : which chain."""
 
 
-@_compiled
+@_part
 def _members(group, groups):
     """(order, first): chains sorted by group, stably; those of group g are order[first[g]:first[g + 1]]."""
     first = np.zeros(groups + 1, np.int64)
@@ -118,7 +121,7 @@ def _members(group, groups):
     return order, first
 
 
-@_compiled
+@_part
 def _ranks(chain, chains):
     order, first = _members(chain, chains)
     ranks = np.full((max((first[1:] - first[:-1]).max(), 1), chains), -1)
@@ -128,7 +131,7 @@ def _ranks(chain, chains):
     return ranks
 
 
-@_compiled
+@_part
 def _bounds(before, now, role):
     bound = np.zeros((role.size, _ROLES + 1), np.int64)
     for i in range(now.size):
@@ -142,7 +145,7 @@ def _bounds(before, now, role):
     return bound
 
 
-@_compiled
+@_part
 def _tables(p):
     order, first = _members(p.group, p.onset.shape[0])
     shift_now = np.log1p(-p.begun * (1.0 - np.exp(p.shift[p.now])))
@@ -154,7 +157,7 @@ def _tables(p):
     )  # fmt: skip
 
 
-@_compiled
+@_part
 def _team_end(g, first):
     """Groups g : end are a team."""
     end = g + 1
@@ -163,7 +166,7 @@ def _team_end(g, first):
     return end
 
 
-@_compiled
+@_part
 def _lanes_of(shape):
     """Zeros whose last axis is lanes, each within one line of the processor's cache."""
     size = 1
@@ -174,7 +177,7 @@ def _lanes_of(shape):
     return memory[start : start + size].reshape(shape)
 
 
-@_compiled
+@_part
 def _room(p, tables, chains):
     """Room for `chains`, the last of which is repeated up to a whole number of blocks; what those lanes say is not used."""
     blocks = (chains.size + WIDTH - 1) // WIDTH
@@ -196,7 +199,7 @@ def _room(p, tables, chains):
     )  # fmt: skip
 
 
-@_compiled
+@_part
 def _show(view, n, kind, x, x_before, paired, scale, rho, hurdle, slope, relief, relief_before, spare):
     """Fill lane n of a view. paired : the month before has a positive flow, x_before."""
     for row in range(_ROWS):
@@ -220,7 +223,7 @@ def _show(view, n, kind, x, x_before, paired, scale, rho, hurdle, slope, relief,
     view[_SPARED, n] = front * d * d * d * (1.0 - silent)
 
 
-@_compiled
+@_part
 def _look(p, t, tables, room):
     """Fill a team's views with what month t shows."""
     for b in range(room.lanes.shape[0]):
@@ -240,7 +243,7 @@ def _look(p, t, tables, room):
                 )  # fmt: skip
 
 
-@_compiled
+@_part
 def _silence(view, lift, own_course, silent):
     """silent[k] = p(zero | k), and silent[K] that of a spared series."""
     calm, relieved = at(view, _CALMNESS), at(view, _RELIEVED)
@@ -250,7 +253,7 @@ def _silence(view, lift, own_course, silent):
     put(silent, lift.size, 1.0 / (1.0 + calm))
 
 
-@_compiled
+@_part
 def _emit(p, tables, room, b):
     """f[i] = density (or probability) of what all series of a lane show, given pair i of states; near[r, i], its share that the
     residual of the r-th enters by."""
@@ -270,7 +273,7 @@ def _emit(p, tables, room, b):
             put(f, i, density if r == 0 else at(f, i) * density)
 
 
-@_compiled
+@_part
 def _odds(entry, exit, parting, hold, odds):
     """odds[p, a, b] = Q of the module's docstring for move p."""
     for p in range(_P):
@@ -286,7 +289,7 @@ def _odds(entry, exit, parting, hold, odds):
         put(odds, (p, 2, 2), h)
 
 
-@_compiled
+@_part
 def _flows(earlier, f, p, bound, flow):
     """flow[a, z, k] = sum over pairs from role a to k of earlier[z, j] move f: before the odds of a role are counted."""
     for k in range(bound.shape[0]):
@@ -302,7 +305,7 @@ def _flows(earlier, f, p, bound, flow):
             put(flow, (a, ONGOING, k), ongoing)
 
 
-@_compiled
+@_part
 def _join(flow, odds, role, joint, evidence):
     """joint[p, k] = p(s_t = k, y_t | move p); evidence[p] its sum over k."""
     for p in range(_P):
@@ -319,7 +322,7 @@ def _join(flow, odds, role, joint, evidence):
         put(evidence, p, total)
 
 
-@_compiled
+@_part
 def _reach(p, tables, room, b, earlier):
     """What block b's month shows, by pair of states, flow, move and state: from ``earlier[z, k]`` = p(s_{t-1} = k | z_{t-1})."""
     _emit(p, tables, room, b)
@@ -328,7 +331,7 @@ def _reach(p, tables, room, b, earlier):
     _join(room.flow[b], room.odds[b], p.role, room.joint[b], room.evidence[b])
 
 
-@_compiled
+@_part
 def _collapse(share, joint, later):
     """later[z] = sum over the two moves that lead to z of share joint."""
     for k in range(joint.shape[1]):
@@ -337,7 +340,7 @@ def _collapse(share, joint, later):
         put(later, (ONGOING, k), at(share, 3) * at(joint, (3, k)) + at(share, 4) * at(joint, (4, k)))
 
 
-@_compiled
+@_part
 def _moves(onset, pace, campaign, out):
     """out[p] = probability of move p, given p(z) the month before."""
     out[0], out[1] = campaign[0] * (1.0 - onset), campaign[0] * onset
@@ -345,7 +348,7 @@ def _moves(onset, pace, campaign, out):
     out[4], out[5] = campaign[2] * (1.0 - pace[1]), campaign[2] * pace[1]
 
 
-@_compiled
+@_part
 def _weigh(weight, evidence, n):
     """weight <- weight * evidence of a team's n-th lane, normalised; returned is the sum before."""
     b, n = n // WIDTH, n % WIDTH
@@ -358,7 +361,7 @@ def _weigh(weight, evidence, n):
     return total
 
 
-@_compiled
+@_part
 def _put_state(team, chains, out):
     """out[z, k, c] <- team[b, z, k, n] of the lane that is chain c."""
     for z in range(CAMPAIGNS):
@@ -367,7 +370,7 @@ def _put_state(team, chains, out):
                 out[z, k, chains[n]] = team[n // WIDTH, z, k, n % WIDTH]
 
 
-@_compiled
+@_part
 def _state_before(p, t, lanes, state, out):
     """out[b, z, k] : p(s_{t-1} = k | z_{t-1}, y_1..t-1) of each lane."""
     for b in range(lanes.shape[0]):
@@ -418,7 +421,7 @@ def forward(p):
     return predictive, campaign, state
 
 
-@_compiled
+@_part
 def _pull_back(later, joint, evidence, pulled):
     """pulled[p] = what later[z, k], the pull on log p(s_t), means for the share of move p, in units of it."""
     for p in range(_P):
@@ -428,7 +431,7 @@ def _pull_back(later, joint, evidence, pulled):
         put(pulled, p, total / at(evidence, p))
 
 
-@_compiled
+@_part
 def _pull_joint(share, later, pulled, by_evidence, room, b, role, g_flow, g_odds):
     """g_flow[a, z, k] and g_odds[p, a, b] from the pull on the joint of each move and state."""
     odds, flow = room.odds[b], room.flow[b]
@@ -461,7 +464,7 @@ def _pull_joint(share, later, pulled, by_evidence, room, b, role, g_flow, g_odds
             put(g_odds, (q, 2, c), q2)
 
 
-@_compiled
+@_part
 def _pull_pairs(earlier, f, p, bound, g_flow, later, g_f, g_move):
     """The pull on log f, on move (in units of it) and, added up, on the states of the month before."""
     for k in range(bound.shape[0]):
@@ -477,7 +480,7 @@ def _pull_pairs(earlier, f, p, bound, g_flow, later, g_f, g_move):
                 put(g_move, i, at(g_move, i) + by_f)
 
 
-@_compiled
+@_part
 def _pull_density(p, tables, room, b, r, g_f, sums, mass):
     """In ``sums``: of pull by combination, of pull shift_before and of pull e, where pull is that on the residual less its factor of
     -2 _POWER; and the pull on the odds of being left out. mass[k] : of the pull on log density, by the state now, and mass[K] that on
@@ -511,24 +514,35 @@ def _pull_density(p, tables, room, b, r, g_f, sums, mass):
     put(sums, _BY_SPARE, by_spare)
 
 
-@_compiled
-def _pull_silence(view, mass, silent, shift, own_course, sums):
-    """In ``sums``: what the masses mean for the hurdle, for the slope and, in units of the slope, for the relief."""
+@_part
+def _pull_figures(view, mass, silent, shift, own_course, sums):
+    """The last step of what pulls on a block's figures, in ``sums``: on hurdle and slope; on x; on the scale, in units of it; on the relief
+    of the month and that before; on rho by way of the month before, less its x's."""
     seen, zero_seen, relief, K = at(view, _SEEN), at(view, _ZERO_SEEN), at(view, _RELIEF), shift.size
-    by_hurdle = at(mass, K) * seen * (zero_seen - at(silent, K))
+    left_out, total = at(mass, K), at(mass, K)
+    by_hurdle = left_out * seen * (zero_seen - at(silent, K))
     by_slope, by_relief = spread(0.0), spread(0.0)
     for k in range(K):
         pull = at(mass, k) * seen * (zero_seen - at(silent, k))
         by_hurdle += pull
         by_slope -= pull * (shift[k] + own_course[k] * relief)
         by_relief -= own_course[k] * pull
+        total += at(mass, k)
     put(sums, _BY_HURDLE, by_hurdle)
     put(sums, _BY_SLOPE, by_slope)
-    put(sums, _BY_RELIEF, by_relief)
+    put(sums, _BY_SILENCE, by_relief)
+    plain, inverse = at(view, _BASE), at(view, _INVERSE)
+    alone = left_out * plain * inverse / (1.0 + plain * plain * inverse)
+    here, there = at(sums, _BY_BASE + 1) + at(sums, _BY_BASE + 3), at(sums, _BY_BASE + 2) + at(sums, _BY_BASE + 3)
+    put(sums, _BY_X, -2.0 * _POWER * (alone + here + at(sums, _BY_BASE) + at(sums, _BY_BASE + 2)))
+    put(sums, _BY_SCALE, 2.0 * _POWER * (alone * plain + at(sums, _BY_SCALE)) - total)
+    put(sums, _BY_RELIEF, 2.0 * _POWER * here)
+    put(sums, _BY_RELIEF_BEFORE, -2.0 * _POWER * at(view, _CARRIED) * there)
+    put(sums, _THERE, there)
 
 
-@_compiled
-def _pull_campaign(p, t, h, begin, stop, evidence, pulled, arrived, start, own, share, by_evidence, partial, scratch, gradient):
+@_part
+def _pull_campaign(p, t, h, begin, stop, room, weight, pulled, arrived, start, own, share, by_evidence, partial, scratch, gradient):
     """Group h's part of a month's step back; begin : stop are its lanes in the team. own[z] : the pull on log p(z_t), replaced by that on
     log p(z_{t-1}). Filled: share[b, p] = p(move p) / p(z_t) and by_evidence[b, p], the pull on log evidence, of its lanes."""
     moving, together, in_state, by_move = scratch
@@ -536,7 +550,7 @@ def _pull_campaign(p, t, h, begin, stop, evidence, pulled, arrived, start, own, 
         together[i], in_state[_TO[i]] = 0.0, 0.0
     _moves(p.onset[h, t], p.pace, start, moving)
     for n in range(begin, stop):
-        _weigh(moving, evidence, n)
+        _weigh(moving, room.evidence, n)
         for i in range(_P):
             partial[n // WIDTH, i, n % WIDTH] = moving[i]
             together[i] += pulled[n // WIDTH, i, n % WIDTH]
@@ -554,7 +568,7 @@ def _pull_campaign(p, t, h, begin, stop, evidence, pulled, arrived, start, own, 
     following = 0.0
     for n in range(stop - 1, begin - 1, -1):
         b, lane = n // WIDTH, n % WIDTH
-        here = by_evidence[b, 0, lane]  # holds the chain's weight
+        here = weight[room.lanes[b, lane], t]
         for i in range(_P):
             by_move[i] += (here - following) * partial[b, i, lane]
             by_evidence[b, i, lane] = by_move[i]
@@ -569,7 +583,7 @@ def _pull_campaign(p, t, h, begin, stop, evidence, pulled, arrived, start, own, 
     gradient.pace[1] += by_move[5] / p.pace[1] - by_move[4] / (1.0 - p.pace[1])
 
 
-@_compiled
+@_part
 def _pull_odds(p, t, room, b, lanes, g_odds, gradient):
     """What a block's ``g_odds`` mean for entry, exit, parting and hold. lanes : how many of its lanes count."""
     for n in range(lanes):
@@ -583,37 +597,28 @@ def _pull_odds(p, t, room, b, lanes, g_odds, gradient):
             gradient.hold[c, t] += g_odds[i, 2, 2, n] - g_odds[i, 2, 0, n] - g_odds[i, 2, 1, n] + u * (parted - ended)
 
 
-@_compiled
-def _pull_figures(p, t, tables, room, b, r, lanes, sums, mass, gradient):
-    """What ``sums`` and ``mass`` mean for the r-th series of a block's first `lanes` lanes."""
-    view = room.shown[b, r]
+@_part
+def _gather(p, t, tables, room, b, r, lanes, sums, gradient):
+    """Add ``sums`` to the gradient by the r-th series of a block's first `lanes` lanes."""
     for n in range(lanes):
         c = room.lanes[b, n]
         m = tables.ranks[r, c]
         if m < 0 or p.kind[m, t] == MISSING:
             continue
-        neither, here_alone, there_alone, either = sums[_BY_BASE, n], sums[_BY_BASE + 1, n], sums[_BY_BASE + 2, n], sums[_BY_BASE + 3, n]
-        left_out, shown = mass[p.shift.size, n], 0.0
-        for k in range(p.shift.size + 1):
-            shown += mass[k, n]
         gradient.spare[m] += sums[_BY_SPARE, n]
         gradient.hurdle[m, t] += sums[_BY_HURDLE, n]
         gradient.slope[()] += sums[_BY_SLOPE, n]
-        gradient.relief[c, t] += p.slope * sums[_BY_RELIEF, n]
+        gradient.relief[c, t] += p.slope * sums[_BY_SILENCE, n]
         if p.kind[m, t] == ZERO:
             continue
-        plain, inverse, carried = view[_BASE, n], view[_INVERSE, n], view[_CARRIED, n]
-        alone = left_out * plain * inverse / (1.0 + plain * plain * inverse)
-        here, there = here_alone + either, there_alone + either
-        by_x = -2 * _POWER * (alone + here + neither + there_alone)
-        by_scale = 2 * _POWER * (alone * plain + sums[_BY_SCALE, n]) - shown
-        gradient.relief[c, t] += 2 * _POWER * here
+        by_x, by_scale = sums[_BY_X, n], sums[_BY_SCALE, n]
         gradient.x[m, t] += by_x
         gradient.scale[m, t] += by_scale / p.scale[m, t]
+        gradient.relief[c, t] += sums[_BY_RELIEF, n]
         if t > 0 and p.kind[m, t - 1] == POSITIVE:
             gradient.x[m, t - 1] -= p.rho[m] * by_x
-            gradient.rho[m] -= p.x[m, t - 1] * by_x + 2 * _POWER * (sums[_BY_CARRIED, n] + p.relief[c, t - 1] * there)
-            gradient.relief[c, t - 1] -= 2 * _POWER * carried * there
+            gradient.rho[m] -= p.x[m, t - 1] * by_x + 2 * _POWER * (sums[_BY_CARRIED, n] + p.relief[c, t - 1] * sums[_THERE, n])
+            gradient.relief[c, t - 1] += sums[_BY_RELIEF_BEFORE, n]
         else:
             gradient.rho[m] += by_scale * p.rho[m] / (1.0 - p.rho[m] * p.rho[m])
 
@@ -647,12 +652,10 @@ def adjoint(p, campaign, state, weight):
             for b in range(blocks):
                 _reach(p, tables, room, b, earlier[b])
                 _pull_back(later[b], room.joint[b], room.evidence[b], pulled[b])
-                for n in range(min(WIDTH, high - low - b * WIDTH)):
-                    by_evidence[b, 0, n] = weight[room.lanes[b, n], t]
             for h in range(g, end):
                 start, begin, stop = campaign[h, t - 1] if t > 0 else _START, tables.first[h] - low, tables.first[h + 1] - low
                 _pull_campaign(
-                    p, t, h, begin, stop, room.evidence, pulled, campaign[h, t], start, later_campaign[h - g], share, by_evidence, partial,
+                    p, t, h, begin, stop, room, weight, pulled, campaign[h, t], start, later_campaign[h - g], share, by_evidence, partial,
                     scratch, gradient,
                 )  # fmt: skip
             for b in range(blocks):
@@ -663,15 +666,15 @@ def adjoint(p, campaign, state, weight):
                 _pull_pairs(earlier[b], room.f[b], p, tables.bound, g_flow, later[b], g_f, by_move)
                 for r in range(tables.ranks.shape[0]):
                     _pull_density(p, tables, room, b, r, g_f, sums, mass)
-                    _pull_silence(room.shown[b, r], mass, room.silent[b, r], p.shift, p.own_course, sums)
-                    _pull_figures(p, t, tables, room, b, r, lanes, sums, mass, gradient)
+                    _pull_figures(room.shown[b, r], mass, room.silent[b, r], p.shift, p.own_course, sums)
+                    _gather(p, t, tables, room, b, r, lanes, sums, gradient)
         g = end
     for i in range(pairs):
         gradient.move[i] = by_move[i].sum() / max(p.move[i], _TINY)
     return gradient
 
 
-@_compiled
+@_part
 def _arrive(i, room, b, later, now, told, arrive):
     """arrive[i, k] = later(k) p(k | move i) / p(k), normalised; told[i] is its sum. later : smoothed, now : filtered."""
     z, evidence, total = _TO[i], at(room.evidence[b], i), spread(_TINY)
@@ -684,7 +687,7 @@ def _arrive(i, room, b, later, now, told, arrive):
     put(told, i, total)
 
 
-@_compiled
+@_part
 def _back(p, i, room, b, share, arrive, earlier, out):
     """out[z, j] += share p(s_{t-1} = j | move i, s_t): one move's part of the smoother's step back."""
     z, part = _FROM[i], at(share, i)
