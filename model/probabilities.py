@@ -44,7 +44,9 @@ def cause_of(space: States) -> np.ndarray:
 
 def causes(unit: Float[np.ndarray, "*b state"], family: Float[np.ndarray, "*b state"], space: States) -> np.ndarray:
     """(..., 4) in the order of :data:`CAUSES`, from state probabilities of the two chains of one draw."""
-    mass = np.einsum("...j,...k,jkc->...c", unit, family, cause_of(space), optimize=True)
+    cause = cause_of(space)
+    given_family = (unit @ cause.reshape(len(cause), -1)).reshape(*unit.shape, len(CAUSES))
+    mass = (given_family * family[..., None]).sum(-2)
     return mass / mass.sum(-1, keepdims=True)
 
 
@@ -53,7 +55,7 @@ def _withheld(unit: np.ndarray, family: np.ndarray, space: States) -> np.ndarray
     own = (space.restricted > 0) | (space.parted > 0)
     severity = np.where(own, 1 - np.exp(space.shift), 0.0)
     share = cause_of(space)[..., 2:].sum(-1) * np.where(own[:, None], severity[:, None], severity[None, :])
-    return np.einsum("...j,...k,jk->...", unit, family, share, optimize=True)
+    return ((unit @ share) * family).sum(-1)
 
 
 def restricted(draws: dict[str, np.ndarray], graph: Graph, a: Assumptions) -> dict[str, np.ndarray]:
@@ -99,12 +101,12 @@ def regime_table(
     f, space = graph.frame, states(assumptions)
     rng = np.random.default_rng(computation.seed)
     S, (U, T) = len(next(iter(draws.values()))), f.unit_kind.shape
-    out = {which: np.empty((S, U, T, len(CAUSES)), np.float32) for which in ("filtered", "smoothed")}
+    out = {which: np.empty((S, U, T, len(CAUSES)), np.float32) for which in (("filtered", "smoothed") if smooth else ("filtered",))}
     severity = {which: np.zeros((2, U, T)) for which in out}
     chosen = np.tile(np.arange(S)[:, None], U) if log_local is None else resampled(log_local, rng)
     times = np.stack([np.bincount(column, minlength=S) for column in chosen.T], axis=1)
     counterfactual = np.empty((S, U, T), np.float32)
-    probabilities = filtered_and_smoothed if smooth else lambda kernel: (filtered(kernel),) * 2
+    probabilities = filtered_and_smoothed if smooth else lambda kernel: (filtered(kernel),)
     for s, draw in enumerate(evaluated(graph, draws)):
         layers = zip(out, probabilities(draw.unit), probabilities(draw.family), strict=True)
         for which, own, wide in layers:
@@ -116,6 +118,8 @@ def regime_table(
         log_open = draw.parts["log_expected"] - (wide @ space.shift)[f.family_of]
         counterfactual[s] = _one_month(log_open, draw.unit["scale"], draw.unit["rho"], f, rng)
     out = {which: np.take_along_axis(v, chosen[:, :, None, None], axis=0) for which, v in out.items()}
+    if not smooth:
+        out["smoothed"], severity["smoothed"] = out["filtered"], severity["filtered"]
     counterfactual = np.take_along_axis(counterfactual, chosen[:, :, None], axis=0)
     table = _answers(out, severity)
     table.update(_amounts(counterfactual, f))
