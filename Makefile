@@ -28,10 +28,13 @@ validate: .venv/.installed  ## calibration on simulated worlds, parts, real figu
 	@PYTHONPATH=. OMP_NUM_THREADS=1 $(BIN)/python tests/statistical/validate.py
 	@$(BIN)/pytest -m statistical tests/statistical
 
+bench: .venv/.installed  ## speed of kernel, compiling and fit, beside others' -> docs/performance.md (about a quarter of an hour; g++)
+	@PYTHONPATH=.:benchmarks OMP_NUM_THREADS=1 $(BIN)/python benchmarks/run.py
+
 locks: .venv/.installed  ## resolve the lock files anew (needs the network)
 	@scripts/lock
 
 clean:  ## remove the environment and its caches; published snapshots in var/ stay
 	rm -rf .venv .tools .cache
 
-.PHONY: help demo serve test validate locks clean
+.PHONY: help demo serve test validate bench locks clean

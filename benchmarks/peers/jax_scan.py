@@ -15,14 +15,13 @@ _INTO = np.eye(3)[_TO].T
 """(campaign, move): 1 where the move leads there."""
 
 
-def log_likelihood(moved: Any, p: Any) -> Any:
-    """moved : :data:`Gradient` of the inputs that parameters move. p : the kernel's layer, for all else."""
+def log_likelihood(moved: Any, p: Any, kind: Any) -> Any:
+    """moved : :data:`Gradient` of the inputs that parameters move. kind : of the figures. p : the kernel's layer, for all else."""
     before, now, role = (np.asarray(v) for v in (p.before, p.now, p.role))
     chains, states, months, groups = p.entry.shape[0], len(p.shift), p.months, p.onset.shape[0]
     into = np.eye(states)[now]
     shift_now = np.log1p(-p.begun * (1 - np.exp(p.shift[now])))
     measured = np.maximum(role[before], role[now]) > 0
-    kind = np.asarray(p.kind)
 
     def emission(t: Any) -> Any:
         """(series, pair) log density."""
@@ -30,7 +29,7 @@ def log_likelihood(moved: Any, p: Any) -> Any:
         here, there = relief[:, t, None], relief[:, t - 1, None]
         multiple = p.shift + p.own_course * here
         silent = jax.nn.sigmoid(moved.hurdle[:, t, None] - moved.slope * multiple)
-        paired = ((t > 0) & (jnp.asarray(kind)[:, t - 1] == POSITIVE))[:, None]
+        paired = ((t > 0) & (kind[:, t - 1] == POSITIVE))[:, None]
         rho = moved.rho[:, None]
         carried = jnp.where(paired, rho, 0.0)
         scale = moved.scale[:, t, None] / jnp.where(paired, 1.0, jnp.sqrt(1 - rho**2))
@@ -39,7 +38,7 @@ def log_likelihood(moved: Any, p: Any) -> Any:
         scalar = 8 / (3 * np.pi * np.sqrt(5)) / scale
         density = scalar * (1 + e**2 / (NU * scale**2)) ** -3 * (1 - silent[:, now])
         left_out = scalar * (1 + plain**2 / (NU * scale**2)) ** -3 * (1 - jax.nn.sigmoid(moved.hurdle[:, t, None]))
-        shown = jnp.asarray(kind)[:, t, None]
+        shown = kind[:, t, None]
         main = jnp.where(shown == ZERO, silent[:, now], density)
         spared = jnp.where(shown == ZERO, jax.nn.sigmoid(moved.hurdle[:, t, None]), left_out)
         q = moved.spare[:, None] * measured
@@ -73,5 +72,5 @@ def log_likelihood(moved: Any, p: Any) -> Any:
 
 def value_and_gradient(p: Any) -> Callable[[], Any]:
     moved = Gradient(*(jnp.asarray(getattr(p, name)) for name in Gradient._fields))
-    both = jax.jit(jax.value_and_grad(lambda moved: log_likelihood(moved, p)))
+    both = jax.jit(jax.value_and_grad(lambda moved: log_likelihood(moved, p, jnp.asarray(p.kind))))
     return lambda: jax.block_until_ready(both(moved))  # type: ignore[no-untyped-call]

@@ -1,0 +1,214 @@
+"""Measures, and writes docs/performance.md: make bench."""
+
+import argparse
+import platform
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import problems
+from measure import ROOT, in_a_process, in_turns
+from numba import njit
+from peers import cpp, jax_scan
+from rich.console import Console
+
+from model import kernel
+from model.layers import evaluated, filtered_and_smoothed
+from model.probabilities import causes
+from model.spec import Computation
+from model.states import states
+
+Table = tuple[str, list[str], list[list[str]], str]
+"""Title, head, rows, what to make of it."""
+
+
+def likelihood() -> Table:
+    """The kernel beside the same arithmetic elsewhere."""
+    units, families = problems.chains(problems.world())
+    rows = []
+    for name, p in ((f"{len(units.entry)} units of {len(units.rho)} codes", units), (f"{len(families.entry)} families", families)):
+        predictive, campaign, state = kernel.forward(p)
+        ones = np.ones_like(predictive)
+        runs: dict[str, Callable[[], Any]] = {
+            "C++": lambda p=p, c=campaign, s=state, w=ones: (cpp.forward(p), cpp.adjoint(p, c, s, w)),
+            "here": lambda p=p, c=campaign, s=state, w=ones: (kernel.forward(p), kernel.adjoint(p, c, s, w)),
+            "JAX scan": jax_scan.value_and_gradient(p),
+        }
+        took = in_turns(runs, 10)
+        rows += [[name, of, f"{1e3 * t:.2f}", f"{t / took['C++']:.2f}", f"{t / took['here']:.1f}"] for of, t in took.items()]
+    return (
+        "Likelihood and gradient",
+        ["chains, 108 months", "by", "ms", "x C++", "x here"],
+        rows,
+        "One thread, 15 states, 127 pairs of them, two offices, the same figures to all. C++: `benchmarks/peers/kernel.cpp`, g++ -O3 "
+        "-march=native, eight chains to a vector as here. JAX: `lax.scan` over months, gradient by JAX. All three agree to 1e-12.",
+    )
+
+
+def emission() -> Table:
+    """The density of figures given pairs of states, beside one pass of log1p over as many cells."""
+    p, _ = problems.chains(problems.world())
+    cells = np.random.default_rng(0).uniform(0, 4, (len(p.now), len(p.rho), p.months))
+    emit, look, room_of, tables_of = kernel._emit, kernel._look, kernel._room, kernel._tables
+
+    @njit(error_model="numpy")
+    def looked(p):
+        tables = tables_of(p)
+        room = room_of(p, tables, tables.order)
+        for t in range(p.months):
+            look(p, t, tables, room)
+        return room.f[0, 0, 0]
+
+    @njit(error_model="numpy")
+    def emitted(p):
+        tables = tables_of(p)
+        room = room_of(p, tables, tables.order)
+        for t in range(p.months):
+            look(p, t, tables, room)
+            for b in range(room.lanes.shape[0]):
+                emit(p, tables, room, b)
+        return room.f[0, 0, 0]
+
+    out = np.empty_like(cells)
+    took = in_turns({"log1p": lambda: np.log1p(cells, out=out), "looked": lambda: looked(p), "emitted": lambda: emitted(p)})
+    rows = [
+        ["`numpy.log1p` over as many cells", f"{1e3 * took['log1p']:.2f}", "1"],
+        ["reading the figures", f"{1e3 * took['looked']:.2f}", f"{took['looked'] / took['log1p']:.2f}"],
+        ["reading them, and their densities", f"{1e3 * took['emitted']:.2f}", f"{took['emitted'] / took['log1p']:.2f}"],
+    ]
+    return "Emission", ["what", "ms", "x log1p"], rows, f"{cells.size:,} cells: pairs of states x codes x months."
+
+
+def growth() -> Table:
+    """Over units and months."""
+    units, _ = problems.chains(problems.world())
+    rows, base = [], None
+    few, _ = problems.chains(problems.world(importers=2))
+    sizes = [("8 units", few), ("24 units", units), *((f"{24 * n:,} units", problems.tiled(units, n)) for n in (4, 16, 83))]
+    sizes += [(f"24 units, {108 * n} months", problems.lengthened(units, n)) for n in (2,)]
+    for name, p in sizes:
+        predictive, campaign, state = kernel.forward(p)
+        ones = np.ones_like(predictive)
+        took = in_turns({"": lambda p=p, c=campaign, s=state, w=ones: (kernel.forward(p), kernel.adjoint(p, c, s, w))}, 6)[""]
+        each = 1e6 * took / predictive.size
+        base = each if name == "24 units" else base
+        rows.append([name, f"{1e3 * took:.1f}", f"{each:.2f}", f"{each / base:.2f}" if base else ""])
+    return "Growth", ["chains, 108 months unless said", "ms", "us a unit-month", "x 24 units"], rows, "Likelihood and gradient, one thread."
+
+
+def _whole(folder: str, *arguments: str) -> dict[str, Any]:
+    return in_a_process(
+        "whole.py", *arguments, NUMBA_CACHE_DIR=f"{folder}/numba", JAX_COMPILATION_CACHE_DIR=f"{folder}/xla",
+        PYTENSOR_FLAGS=f"base_compiledir={folder}/pytensor", JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS="0",
+    )  # fmt: skip
+
+
+def compiling() -> Table:
+    """From nothing to the first gradient of the whole model."""
+    with tempfile.TemporaryDirectory() as folder:
+        of = {
+            "24 units, cold": _whole(folder, "6"),
+            "24 units, warm": _whole(folder, "6"),
+            "400 units, kernels warm": _whole(folder, "100"),
+        }
+    rows = []
+    for name, told in of.items():
+        seconds = [f"{told[what]:.1f}" for what in ("import", "pytensor", "kernels", "xla")]
+        rows.append([name, *seconds, f"{told['month']:.2f}", f"{1e3 * told['gradient']:.1f}", f"{told['memory']:.2f}"])
+    return (
+        "Compiling",
+        ["model, 108 months", "import, s", "PyTensor, s", "kernels, s", "XLA, s", "a new month, s", "a gradient, ms", "memory, GB"],
+        rows,
+        "Each row a process of its own; cold: with empty caches. A new month is other data to the same compiled function.",
+    )
+
+
+def scanned() -> Table:
+    """The same model with its likelihood as a scan."""
+    with tempfile.TemporaryDirectory() as folder:
+        _whole(folder, "6")
+        own, scan = _whole(folder, "6"), _whole(folder, "6", "scan")
+    rows = []
+    for name, told in (("kernels, warm", own), ("JAX scan, cold", scan)):
+        compiling = told["pytensor"] + told["kernels"] + told["xla"]
+        rows.append([name, f"{compiling:.1f}", f"{1e3 * told['gradient']:.1f}", f"{told['gradient'] / own['gradient']:.1f}"])
+    return (
+        "The whole model's gradient",
+        ["likelihood by", "compiling, s", "a gradient, ms", "x here"],
+        rows,
+        "24 units, 108 months. The sampler, its steps and so its effective draws a step are the same for both: effective draws a second "
+        "differ by the last column.",
+    )
+
+
+def fitting() -> Table:
+    """A fit as the nightly refresh makes it."""
+    rows = []
+    for name, which in (("bundled figures: 8 units, 84 months", "real"), ("simulated: 24 units of 36 codes, 108 months", "simulated")):
+        told = in_a_process("a_fit.py", which)
+        counts = [f"{told[what]:.0f}" for what in ("ess_bulk_min", "ess_tail_min", "divergences")]
+        speed = f"{told['ess_bulk_min'] / told['seconds']:.2f}"
+        rows.append([name, f"{told['seconds']:.0f}", f"{told['gradients']:.0f}", f"{told['rhat_max']:.4f}", *counts, speed])
+    c = Computation()
+    return (
+        "A fit",
+        ["panel", "s", "gradients a draw", "R-hat max", "ESS bulk min", "ESS tail min", "divergences", "min ESS / s"],
+        rows,
+        f"Sampling only, compiled before: {c.chains} chains on {c.cores} cores, {c.tune} + {c.draws} steps each.",
+    )
+
+
+def afterwards() -> Table:
+    """What is done with draws, and the reading of a panel."""
+    world = problems.world()
+    f, graph, space = world.frame, problems.graph(world), states(problems.A)
+    rng = np.random.default_rng(0)
+    draws = {name: v + rng.normal(0, 1e-3, (400, *v.shape)) * (name == "family_course") for name, v in world.values.items()}
+
+    def probabilities() -> None:
+        for draw in evaluated(graph, draws):
+            for own, wide in zip(filtered_and_smoothed(draw.unit), filtered_and_smoothed(draw.family), strict=True):
+                causes(own, wide[f.family], space)
+
+    took = in_turns({"probabilities": probabilities}, 1) | in_turns({"read": problems.real}, 2)
+    rows = [
+        ["filtered and smoothed causes of 24 units, 108 months, 400 draws", f"{took['probabilities']:.1f}"],
+        ["the panel as of a date, from the log of the bundled figures", f"{took['read']:.2f}"],
+    ]
+    return "After a fit", ["what", "s"], rows, "One thread."
+
+
+SECTIONS: dict[str, Callable[[], Table]] = {
+    "likelihood": likelihood, "emission": emission, "growth": growth, "compiling": compiling, "scan": scanned,
+    "afterwards": afterwards, "fit": fitting,
+}  # fmt: skip
+
+
+def _processor() -> str:
+    names = [line.split(":", 1)[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
+    return f"{names[0]}, {len(names)} processors" if names else platform.machine()
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("sections", nargs="*", choices=[[], *SECTIONS], help="which; by default all. Only all of them are written")
+    asked = options.parse_args().sections or list(SECTIONS)
+    console, parts = Console(stderr=True), []
+    for n, name in enumerate(asked, 1):
+        console.print(f"{n}/{len(asked)} {name}: {(SECTIONS[name].__doc__ or '').strip()}")
+        title, head, rows, note = SECTIONS[name]()
+        table = "\n".join("| " + " | ".join(row) + " |" for row in (head, ["---"] * len(head), *rows))
+        parts.append(f"## {title}\n\n{table}\n\n{note}\n")
+        print(parts[-1], flush=True)
+    if asked == list(SECTIONS):
+        about = (
+            f"Generated by `make bench`. {_processor()}; Python {sys.version.split()[0]}. Times are of the fastest call, measured in turns."
+        )
+        (ROOT / "docs" / "performance.md").write_text("\n\n".join(["# Performance", about, *parts]))
+
+
+if __name__ == "__main__":
+    main()
