@@ -1,6 +1,6 @@
 """Panel -> Frame: the panel as arrays for the likelihood, and what is worked out from it before any parameter is known."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -47,6 +47,15 @@ class Frame:
     lunar: np.ndarray
     month: np.ndarray
     coords: dict[str, Any]
+
+    def until(self, months: int) -> "Frame":
+        """As it would be were only its first `months` known; of the same structure."""
+        known = np.arange(self.periods) < months
+        kind = np.where(known, self.flows.kind, MISSING).astype(np.int8)
+        return replace(
+            self, flows=replace(self.flows, kind=kind), kind=np.where(known, self.kind, MISSING).astype(np.int8),
+            family_seen=self.family_seen & known,
+        )  # fmt: skip
 
     @property
     def family_of(self) -> np.ndarray:

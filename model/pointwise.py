@@ -6,19 +6,26 @@ an observation but not as a history of later months (Bürkner, Gabry & Vehtari 2
 Simulation 90(14), 2499-2523).
 """
 
-from typing import Literal
+from dataclasses import replace
+from typing import Any, Literal
 
+import arviz_stats as azs
 import numpy as np
 import xarray as xr
 from pymc.stats import compute_log_likelihood, compute_log_prior
 
-from model.fit import Fit, set_data
+from model.fit import Fit, fit, set_data
+from model.frame import Frame
+from model.graph import graph_of
+from model.layers import draws_of
+from model.spec import Assumptions, Computation
+from model.update import extend
 
 
 def with_densities(fit: Fit, draws: int = 250, by: Literal["cell", "period"] = "cell") -> xr.DataTree:
     """DataTree with ``posterior`` thinned to `draws` a chain, ``log_likelihood``, ``log_prior`` and ``observed_data`` (log kg).
 
-    by : ``cell``, or ``period``: all units of a month together, for ``az.lfo_cv(..., time_dim="period")``.
+    by : ``cell``, or ``period``: all units of a month together, for ``az.lfo_cv(..., time_dim="period")`` with :class:`FutureLeftOut`.
     """
     posterior = fit.posterior["posterior"].to_dataset()[fit.free]
     kept = np.unique(np.linspace(0, posterior.sizes["draw"] - 1, draws).round().astype(int))
@@ -35,7 +42,42 @@ def with_densities(fit: Fit, draws: int = 250, by: Literal["cell", "period"] = "
         where = {"unit": xr.DataArray(unit, dims="cell"), "period": xr.DataArray(period, dims="cell")}
         cells, kg = cells.isel(where).assign_coords(cell=np.arange(len(unit))), kg.isel(where)
     else:
-        cells, kg = (v.isel(period=np.unique(period)).sum("unit") for v in (cells, kg))
+        cells, kg = (v.isel(period=_seen(f)).sum("unit") for v in (cells, kg))
     tree["log_likelihood"] = xr.DataTree(xr.Dataset({"log_flow": cells}))
     tree["observed_data"] = xr.DataTree(xr.Dataset({"log_flow": np.log(kg.clip(1))}))
     return tree
+
+
+class FutureLeftOut(azs.SamplingWrapper):  # type: ignore[misc]
+    """For ``az.lfo_cv``: fits to the months before a forecast's, and the density of those after, one step at a time.
+
+    The family factor of a month to come is integrated out over a grid, given the months before it (:mod:`model.update`); the parameters
+    stay as they were drawn.
+    """
+
+    def __init__(self, f: Frame, assumptions: Assumptions, computation: Computation, draws: int = 100) -> None:
+        super().__init__(graph_of(f, assumptions))
+        self.frame, self.assumptions, self.computation, self.draws = f, assumptions, computation, draws
+
+    def sel_observations(self, idx: np.ndarray) -> tuple[Frame, np.ndarray]:
+        """(the frame until the first of the months left out, those months)."""
+        months = _seen(self.frame)[idx]
+        return self.frame.until(int(months[0])), months
+
+    def sample(self, modified_observed_data: Frame) -> Fit:
+        return fit(modified_observed_data, self.assumptions, self.computation)
+
+    def get_inference_data(self, fitted_model: Fit) -> xr.DataTree:
+        return xr.DataTree.from_dict({"posterior": fitted_model.posterior["posterior"].to_dataset()[fitted_model.free]})
+
+    def log_likelihood__i(self, excluded_obs: np.ndarray, idata__i: xr.DataTree) -> Any:
+        """(sample, period) log density of each of the months left out, given those before it."""
+        known = replace(self.model, frame=self.frame.until(int(excluded_obs[0])))
+        draws = draws_of(idata__i["posterior"].to_dataset(), self.draws)
+        told = extend(draws, known, self.frame, self.assumptions, self.computation.seed).log_predictive
+        return xr.DataArray(told, dims=("sample", "period"))
+
+
+def _seen(f: Frame) -> np.ndarray:
+    """Indices of the months in which something was traded."""
+    return np.flatnonzero(f.family_seen.any(0))

@@ -18,7 +18,7 @@ from model.fit import fit
 from model.frame import frame
 from model.layers import draws_of
 from model.modes import DISPERSED, screen
-from model.pointwise import with_densities
+from model.pointwise import FutureLeftOut, with_densities
 from model.probabilities import regime_table
 from model.spec import Assumptions, Computation
 
@@ -117,6 +117,19 @@ def test_pointwise_densities_let_arviz_compare_models_and_scale_priors(fitted):
     assert np.isfinite(azs.loo(tree, var_name="log_flow").elpd)
     sensitivity = azs.psense(tree, var_names=["control_effect", "noise"] if "control_effect" in fitted.free else ["noise"])
     assert np.isfinite(sensitivity["noise"].values).all()
+
+
+@pytest.mark.filterwarnings("ignore:Estimated shape parameter of Pareto", "ignore:LFO-CV triggered")
+def test_arviz_leaves_the_future_out(fitted):
+    tree = with_densities(fitted, draws=100, by="period")
+    months = tree["log_likelihood"]["log_flow"]
+    wrapper = FutureLeftOut(fitted.graph.frame, A, SHORT.model_copy(update={"chains": 1, "cores": 1}), draws=40)
+    told = azs.lfo_cv(tree, wrapper, months.sizes["period"] - 4, 1, time_dim="period", var_name="log_flow", pointwise=True)
+    assert told.n_data_points == 4
+    # Four months like those before them: foreseen less well than they were fitted, and not by much.
+    inside = months.isel(period=slice(-4, None)).mean(("chain", "draw")).values
+    assert (told.elpd_i.values < inside + 2).all()
+    assert (told.elpd_i.values > inside - 15).all()
 
 
 def test_dispersed_chains_come_home_or_are_found_less_likely(fitted):

@@ -73,19 +73,11 @@ def truth_of(world: World) -> np.ndarray:
     return cause >= CAUSES.index("targeted")
 
 
-def upto(f: Frame, months: int) -> Frame:
-    known = np.arange(f.periods) < months
-    flows = dataclasses.replace(f.flows, kind=np.where(known, f.flows.kind, MISSING).astype(np.int8))
-    return dataclasses.replace(
-        f, flows=flows, kind=np.where(known, f.kind, MISSING).astype(np.int8), family_seen=f.family_seen & known
-    )  # fmt: skip
-
-
 def leave_future_out(f: Frame, a: Assumptions, seed: int) -> float:
     """Log density of the months from KNOWN on, given a fit to those before: one step at a time, parameters as they were drawn."""
-    result = fit(upto(f, KNOWN), a, COMPUTATION.model_copy(update={"seed": seed}))
+    result = fit(f.until(KNOWN), a, COMPUTATION.model_copy(update={"seed": seed}))
     draws = draws_of(result.posterior["posterior"].to_dataset(), 50)
-    told = extend(draws, dataclasses.replace(graph_of(f, a), frame=upto(f, KNOWN)), f, a, seed).log_predictive.sum(1)
+    told = extend(draws, dataclasses.replace(graph_of(f, a), frame=f.until(KNOWN)), f, a, seed).log_predictive.sum(1)
     return float(np.logaddexp.reduce(told) - np.log(len(told)))
 
 
