@@ -32,6 +32,7 @@ import pymc as pm
 import pytensor
 import pytensor.tensor as pt
 
+import model.xla  # noqa: F401 - tells JAX of the kernels, and of 64 bits
 from model.chain import DIFFERENTIABLE, regime_chain
 from model.expectation import baselines, calendar, of_two_months, payback
 from model.frame import Frame
@@ -104,8 +105,7 @@ class Equations:
         given = {v: v.type(v.name) for v in self.model.data_vars}
         outputs = [layer[name] for layer in (self.unit, self.family) for name in INPUTS] + list(self.parts.values())
         inputs = [*self.model.free_RVs, *given.values()]
-        # Interpreted, not compiled: it is evaluated some hundred times.
-        return pytensor.function(inputs, outputs, givens=given, mode="FAST_COMPILE", on_unused_input="ignore")
+        return pytensor.function(inputs, outputs, givens=given, mode="JAX", on_unused_input="ignore")
 
 
 @dataclass(frozen=True)

@@ -676,26 +676,37 @@ def adjoint(p, campaign, state, weight):
 
 @_part
 def _arrive(i, room, b, later, now, told, arrive):
-    """arrive[i, k] = later(k) p(k | move i) / p(k), normalised; told[i] is its sum. later : smoothed, now : filtered."""
+    """arrive[i, k] = later(k) / (p(k) p(y | move i)), so that times joint[i, k] it is what the later states k of a chain say of them after
+    move i, normalised; told[i] is the sum. later : smoothed, now : filtered."""
     z, evidence, total = _TO[i], at(room.evidence[b], i), spread(_TINY)
     for k in range(arrive.shape[1]):
-        v = at(later, (z, k)) * at(room.joint[b], (i, k)) / evidence / at_least(at(now, (z, k)), _TINY)
+        v = at(later, (z, k)) / (evidence * at_least(at(now, (z, k)), _TINY))
         put(arrive, (i, k), v)
-        total += v
+        total += v * at(room.joint[b], (i, k))
+    each = 1.0 / total
     for k in range(arrive.shape[1]):
-        put(arrive, (i, k), at(arrive, (i, k)) / total)
+        put(arrive, (i, k), at(arrive, (i, k)) * each)
     put(told, i, total)
 
 
 @_part
-def _back(p, i, room, b, share, arrive, earlier, out):
-    """out[z, j] += share p(s_{t-1} = j | move i, s_t): one move's part of the smoother's step back."""
-    z, part = _FROM[i], at(share, i)
-    for n in range(p.now.size):
-        j, k = p.before[n], p.now[n]
-        here = at(arrive, (i, k)) / at_least(at(room.joint[b], (i, k)), _TINY)
-        v = part * at(earlier, (z, j)) * here * at(room.odds[b], (i, p.role[j], p.role[k])) * p.move[n] * at(room.f[b], n)
-        put(out, (z, j), at(out, (z, j)) + v)
+def _back(p, tables, room, b, share, arrive, earlier, out):
+    """out[z, j] = sum over the moves i from z of share[i] p(s_{t-1} = j | move i, later months): the smoother's step back."""
+    odds, f, bound = room.odds[b], room.f[b], tables.bound
+    for k in range(bound.shape[0]):
+        c = p.role[k]
+        for a in range(_ROLES):
+            calm = at(share, 0) * at(arrive, (0, k)) * at(odds, (0, a, c)) + at(share, 1) * at(arrive, (1, k)) * at(odds, (1, a, c))
+            opening = at(share, 2) * at(arrive, (2, k)) * at(odds, (2, a, c)) + at(share, 3) * at(arrive, (3, k)) * at(odds, (3, a, c))
+            ongoing = at(share, 4) * at(arrive, (4, k)) * at(odds, (4, a, c)) + at(share, 5) * at(arrive, (5, k)) * at(odds, (5, a, c))
+            for i in range(bound[k, a], bound[k, a + 1]):
+                j, w = p.before[i], p.move[i] * at(f, i)
+                put(out, (CALM, j), at(out, (CALM, j)) + w * calm)
+                put(out, (ONSET, j), at(out, (ONSET, j)) + w * opening)
+                put(out, (ONGOING, j), at(out, (ONGOING, j)) + w * ongoing)
+    for z in range(CAMPAIGNS):
+        for j in range(bound.shape[0]):
+            put(out, (z, j), at(out, (z, j)) * at(earlier, (z, j)))
 
 
 @_compiled
@@ -745,8 +756,7 @@ def smooth(p, campaign, state):
             now[:] = earlier
             later[:] = 0.0
             for b in range(blocks):
-                for i in range(_P):
-                    _back(p, i, room, b, share[b], arrive[b], earlier[b], later[b])
+                _back(p, tables, room, b, share[b], arrive[b], earlier[b], later[b])
             _put_state(later, chains, smoothed[t - 1])
         g = end
     return smoothed_campaign, smoothed
