@@ -44,8 +44,11 @@ def cause_of(space: States) -> np.ndarray:
 
 def causes(unit: Float[np.ndarray, "*b state"], family: Float[np.ndarray, "*b state"], space: States) -> np.ndarray:
     """(..., 4) in the order of :data:`CAUSES`, from state probabilities of the two chains of one draw."""
-    cause = cause_of(space)
-    given_family = (unit @ cause.reshape(len(cause), -1)).reshape(*unit.shape, len(CAUSES))
+    # States that mean the same whatever the other chain's are added up first: severities are many, meanings few.
+    cause, of_unit = np.unique(cause_of(space), axis=0, return_inverse=True)
+    cause, of_family = np.unique(cause, axis=1, return_inverse=True)
+    unit, family = unit @ np.eye(len(cause))[of_unit], family @ np.eye(cause.shape[1])[of_family]
+    given_family = (unit @ cause.reshape(len(cause), -1)).reshape(*unit.shape[:-1], *cause.shape[1:])
     mass = (given_family * family[..., None]).sum(-2)
     return mass / mass.sum(-1, keepdims=True)
 
