@@ -38,12 +38,14 @@ Chains are worked on side by side, :data:`WIDTH` to a *block*: the last axis of 
 (:mod:`model.lanes`). A *team* is the blocks worked on together, that of one large group or of several small ones.
 """
 
+import hashlib
 from collections import namedtuple
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numba import njit
+from numba import config, njit
 
 from model.lanes import WIDTH, at, at_least, put, spread
 
@@ -91,7 +93,10 @@ def layer(given: Mapping[str, Any]) -> Any:
     return Layer(**typed | {n: typed[n].item() for n in ("months", "slope")})
 
 
-# One file, although it is long: numba's cache looks at the file of the function it keeps, not at those of the functions in it.
+# numba's cache looks at the file of the function it keeps and not at those of the functions in it, so its folder bears the name of all.
+_SOURCES = b"".join(Path(__file__).with_name(name).read_bytes() for name in ("lanes.py", "kernel.py", "xla.py"))
+_FOLDER = Path(config.CACHE_DIR or Path(__file__).with_name("__pycache__"))
+config.CACHE_DIR = str(_FOLDER / hashlib.sha256(_SOURCES).hexdigest()[:12])
 _compiled = njit(cache=True, error_model="numpy")
 # A call would pass some hundred words: each array is its shape and strides too.
 _part = njit(error_model="numpy", forceinline=True)
