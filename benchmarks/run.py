@@ -25,6 +25,9 @@ Table = tuple[str, list[str], list[list[str]], str]
 """Title, head, rows, what to make of it."""
 
 
+PANELS = {"bundled figures: 8 units, 84 months": "real", "simulated: 24 units of 36 codes, 108 months": "simulated"}
+
+
 def likelihood() -> Table:
     """The kernel beside the same arithmetic elsewhere."""
     units, families = problems.chains(problems.world())
@@ -147,7 +150,7 @@ def scanned() -> Table:
 def fitting() -> Table:
     """A fit as the nightly refresh makes it."""
     rows = []
-    for name, which in (("bundled figures: 8 units, 84 months", "real"), ("simulated: 24 units of 36 codes, 108 months", "simulated")):
+    for name, which in PANELS.items():
         told = in_a_process("a_fit.py", which)
         counts = [f"{told[what]:.0f}" for what in ("ess_bulk_min", "ess_tail_min", "divergences")]
         speed = f"{told['ess_bulk_min'] / told['seconds']:.2f}"
@@ -194,8 +197,12 @@ def _processor() -> str:
 
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--quick", action="store_true", help="a fit of the bundled figures only")
     options.add_argument("sections", nargs="*", choices=[[], *SECTIONS], help="which; by default all. Only all of them are written")
-    asked = options.parse_args().sections or list(SECTIONS)
+    given = options.parse_args()
+    asked = given.sections or list(SECTIONS)
+    if given.quick:
+        PANELS.pop(next(name for name, which in PANELS.items() if which == "simulated"))
     console, parts = Console(stderr=True), []
     for n, name in enumerate(asked, 1):
         console.print(f"{n}/{len(asked)} {name}: {(SECTIONS[name].__doc__ or '').strip()}")

@@ -37,7 +37,7 @@ def settings(tmp_path_factory):
 def done(settings):
     log = ReleaseLog(settings.log_folder)
     log.ingest(simulated_csv(), "simulated.csv")
-    computation = Computation(draws=1600, tune=500, probability_draws=200)
+    computation = Computation(draws=2800, tune=500, probability_draws=200)
     console = Console(file=io.StringIO())
     return refresh(log, SnapshotStore(settings.folder), WATCH, AS_OF, Assumptions(), computation, console, accept_review=True)
 
