@@ -28,8 +28,7 @@ def world():
 @pytest.fixture(scope="module")
 def earlier(world):
     """The frame as it was when four months less were known."""
-    f, known = world.frame, np.arange(DESIGN.months) < KNOWN
-    return dataclasses.replace(f, kind=np.where(known, f.kind, 0).astype(np.int8), family_seen=f.family_seen & known)
+    return world.frame.until(KNOWN)
 
 
 def test_factors_of_known_months_stay_and_those_of_new_months_are_near_the_truth(world, earlier):
