@@ -16,6 +16,7 @@ from peers import cpp, jax_scan
 from rich.console import Console
 
 from model import kernel
+from model.entry import adjoint, forward
 from model.layers import evaluated, filtered_and_smoothed
 from model.probabilities import causes
 from model.spec import Computation
@@ -33,11 +34,11 @@ def likelihood() -> Table:
     units, families = problems.chains(problems.world())
     rows = []
     for name, p in ((f"{len(units.entry)} units of {len(units.rho)} codes", units), (f"{len(families.entry)} families", families)):
-        predictive, campaign, state = kernel.forward(p)
+        predictive, campaign, state = forward(p)
         ones = np.ones_like(predictive)
         runs: dict[str, Callable[[], Any]] = {
             "C++": lambda p=p, c=campaign, s=state, w=ones: (cpp.forward(p), cpp.adjoint(p, c, s, w)),
-            "here": lambda p=p, c=campaign, s=state, w=ones: (kernel.forward(p), kernel.adjoint(p, c, s, w)),
+            "here": lambda p=p, c=campaign, s=state, w=ones: (forward(p), adjoint(p, c, s, w)),
             "JAX scan": jax_scan.value_and_gradient(p),
         }
         took = in_turns(runs, 10)
@@ -55,7 +56,7 @@ def emission() -> Table:
     """The density of figures given pairs of states, beside one pass of log1p over as many cells."""
     p, _ = problems.chains(problems.world())
     cells = np.random.default_rng(0).uniform(0, 4, (len(p.now), len(p.rho), p.months))
-    emit, look, room_of, tables_of = kernel._emit, kernel._look, kernel._room, kernel._tables
+    emit, look, room_of, tables_of = kernel.emit, kernel.look, kernel.make_room, kernel.tabulated
 
     @njit(error_model="numpy")
     def every_month(p, densities):
@@ -88,9 +89,9 @@ def growth() -> Table:
     sizes = [("8 units", few), ("24 units", units), *((f"{24 * n:,} units", problems.tiled(units, n)) for n in (4, 16, 83))]
     sizes += [(f"24 units, {108 * n} months", problems.lengthened(units, n)) for n in (2,)]
     for name, p in sizes:
-        predictive, campaign, state = kernel.forward(p)
+        predictive, campaign, state = forward(p)
         ones = np.ones_like(predictive)
-        took = in_turns({"": lambda p=p, c=campaign, s=state, w=ones: (kernel.forward(p), kernel.adjoint(p, c, s, w))}, 6)[""]
+        took = in_turns({"": lambda p=p, c=campaign, s=state, w=ones: (forward(p), adjoint(p, c, s, w))}, 6)[""]
         each = 1e6 * took / predictive.size
         base = each if name == "24 units" else base
         rows.append([name, f"{1e3 * took:.1f}", f"{each:.2f}", f"{each / base:.2f}" if base else ""])

@@ -16,10 +16,11 @@ from measure import memory  # noqa: E402
 from peers import jax_scan  # noqa: E402
 from pytensor.link.jax.dispatch import jax_funcify  # noqa: E402
 
+from model import entry, xla  # noqa: E402
 from model import fit as fitting  # noqa: E402
-from model import xla  # noqa: E402
+from model.adjoint import Gradient  # noqa: E402
 from model.chain import RegimeChain  # noqa: E402
-from model.kernel import INPUTS, Gradient, layer  # noqa: E402
+from model.kernel import INPUTS, layer  # noqa: E402
 
 IMPORTED = time.perf_counter() - BEGAN
 
@@ -50,7 +51,7 @@ def main(importers: str, scan: str = "") -> None:
     graph = problems.graph(problems.world(importers=int(importers)))
     data = graph.frame.data()
     traced, compiled = timed(lambda: fitting._compiled(graph.equations))
-    kernels, _ = timed(lambda: None if scan else xla._registered())
+    kernels, _ = timed(lambda: None if scan else [xla._registered(name) for name in entry.ENTRIES])
     at, call = fitting.anchor(graph), compiled._make_logp_func()
 
     def gradient() -> Any:

@@ -7,7 +7,9 @@ import pytensor.tensor as pt
 from pytensor.graph.basic import Apply, Variable
 from pytensor.graph.op import Op
 
-from model.kernel import CAMPAIGNS, INPUTS, Gradient, adjoint, forward, layer
+from model.adjoint import Gradient
+from model.entry import adjoint, forward
+from model.kernel import CAMPAIGNS, INPUTS, layer
 
 _NDIM = (0, 2, 2, 2, 2, 0, 1, 1, 2, 2, 2, 2, 1, 2, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1)
 MONTHLY = ("x", "scale", "kind", "hurdle", "relief", "parting", "hold", "onset")
@@ -31,7 +33,7 @@ class RegimeAdjoint(Op):
 
 
 class RegimeChain(Op):
-    """(predictive[C, T], campaign[G, T, Z], state[T, Z, K, C]) of :func:`forward`; only ``predictive`` is differentiable."""
+    """(predictive[C, T], campaign[G, T, Z], state[T, Z K C]) of :func:`model.entry.forward`; only ``predictive`` is differentiable."""
 
     __props__ = ()
 
@@ -39,7 +41,7 @@ class RegimeChain(Op):
         variables = [pt.as_tensor_variable(v) for v in inputs]
         if tuple(v.ndim for v in variables) != _NDIM:
             raise TypeError(f"regime_chain: {INPUTS} have {[v.ndim for v in variables]} dimensions, not {list(_NDIM)}")
-        return Apply(self, variables, [pt.tensor(dtype="float64", shape=(None,) * n) for n in (2, 3, 4)])
+        return Apply(self, variables, [pt.tensor(dtype="float64", shape=(None,) * n) for n in (2, 3, 2)])
 
     def perform(self, node: Apply, inputs: Any, outputs: Any) -> None:
         for storage, value in zip(outputs, forward(layer(dict(zip(INPUTS, inputs, strict=True)))), strict=True):
@@ -48,7 +50,7 @@ class RegimeChain(Op):
     def infer_shape(self, node: Apply, shapes: Any) -> list[Any]:
         chains, months = shapes[INPUTS.index("entry")][0], shapes[INPUTS.index("x")][1]
         groups, states = shapes[INPUTS.index("onset")][0], shapes[INPUTS.index("shift")][0]
-        return [(chains, months), (groups, months, CAMPAIGNS), (months, CAMPAIGNS, states, chains)]
+        return [(chains, months), (groups, months, CAMPAIGNS), (months, CAMPAIGNS * states * chains)]
 
     def pullback(self, inputs: Any, outputs: Any, cotangents: Any) -> list[Variable]:
         from pytensor.gradient import disconnected_type

@@ -10,8 +10,10 @@ import numpy as np
 import xarray as xr
 
 from model.chain import MONTHLY
+from model.entry import forward
 from model.graph import Graph
-from model.kernel import INPUTS, forward, layer, smooth
+from model.kernel import INPUTS, by_chain, layer
+from model.smoother import smooth
 
 Kernel = dict[str, np.ndarray]
 
@@ -69,8 +71,8 @@ def evaluated(graph: Graph, draws: Mapping[str, np.ndarray]) -> Iterator[Draw]:
 
 
 def over_states(campaign: np.ndarray, state: np.ndarray, group: np.ndarray) -> np.ndarray:
-    """(chain, period, state) from p(z), (group, period, campaign), and p(s | z), (period, campaign, state, chain)."""
-    return np.einsum("ctz,tzkc->ctk", campaign[group], state)
+    """(chain, period, state) from the filter's or the smoother's p(z) and p(s | z)."""
+    return np.einsum("ctz,tzkc->ctk", campaign[group], by_chain(group, len(campaign), state))
 
 
 def filtered(kernel: Kernel) -> np.ndarray:

@@ -8,7 +8,9 @@ import pytest
 from test_chain_oracle import a_problem
 
 from benchmarks.peers import cpp, jax_scan
-from model.kernel import Gradient, adjoint, forward, layer
+from model.adjoint import Gradient
+from model.entry import adjoint, forward
+from model.kernel import by_chain, layer
 
 
 @pytest.fixture(scope="module", params=[(3, 1), (11, 3)])
@@ -29,7 +31,8 @@ def test_a_scan_over_months_finds_the_same_likelihood_and_gradient(problem):
 @pytest.mark.skipif(shutil.which("g++") is None, reason="needs g++")
 def test_the_same_arithmetic_in_cpp_finds_the_same(problem):
     ours, theirs = forward(problem), cpp.forward(problem)
-    for own, other in zip(ours, theirs, strict=True):
+    by_state = by_chain(problem.group, len(ours[1]), ours[2])
+    for own, other in zip((*ours[:2], by_state), theirs, strict=True):
         np.testing.assert_allclose(own, other, rtol=1e-11, atol=1e-13)
     weight = np.random.default_rng(0).uniform(0.5, 1.5, ours[0].shape)
     for name, own, other in zip(

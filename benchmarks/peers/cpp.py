@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from model.kernel import CAMPAIGNS, Gradient
+from model.adjoint import Gradient
+from model.kernel import CAMPAIGNS
 
 _SIZES = ("chains", "series", "groups", "states", "pairs", "months", "room")
 _ARRAYS = (

@@ -7,7 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from model.kernel import CAMPAIGN_START, MISSING, MOVES, NU, POSITIVE, ZERO, Gradient
+from model.adjoint import Gradient
+from model.kernel import CAMPAIGN_START, MISSING, MOVES, NU, POSITIVE, ZERO
 
 jax.config.update("jax_enable_x64", True)  # type: ignore[no-untyped-call]
 _FROM, _TO = np.array(MOVES).T

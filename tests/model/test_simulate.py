@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
+from model.entry import forward
 from model.graph import build
-from model.kernel import INNOCENT, NU, POSITIVE, forward, layer
+from model.kernel import INNOCENT, NU, POSITIVE, layer
 from model.layers import evaluator
 from model.simulate import Design, simulate
 from model.spec import Assumptions

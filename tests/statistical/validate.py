@@ -12,8 +12,9 @@ import document
 import real
 from rich.console import Console
 
+from model.entry import forward
 from model.graph import graph_of
-from model.kernel import forward, layer
+from model.kernel import layer
 from model.layers import evaluator
 from model.simulate import simulate
 from service.progress import counted
