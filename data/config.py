@@ -4,7 +4,7 @@ import tomllib
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from data.observations import InputError, countries
 
@@ -27,7 +27,17 @@ class Family(_Record):
 
 
 class Covariates(_Record):
+    """transition : series that move the odds of a restriction. standing : those of them that hold until they change and are 0 before
+    their first row, as announced controls do; of the others a month without a row is a month not known."""
+
     transition: tuple[Slug, ...] = ()
+    standing: tuple[Slug, ...] = ()
+
+    @model_validator(mode="after")
+    def _standing_ones_are_used(self) -> "Covariates":
+        if unused := set(self.standing) - set(self.transition):
+            raise ValueError(f"standing: {', '.join(sorted(unused))} is not among transition")
+        return self
 
 
 class Watch(_Record):

@@ -154,12 +154,19 @@ def _covariates(log: ReleaseLog, watch: Watch, as_of: datetime, units: list[tupl
     value = np.full((len(names), len(units), len(periods)), np.nan)
     if not names:
         return value
-    known = _grid(log.as_of("covariates", as_of), periods)
+    rows = log.as_of("covariates", as_of)
+    stands = rows["series"].isin(watch.covariates.standing)
+    # What stands since before the first month stands in it.
+    earlier = rows[stands & (rows["period"] < str(periods[0]))].sort_values("period").assign(at=0)
+    known = pd.concat([earlier, _grid(rows, periods)])
     known = known[known["series"].isin(names) & known["exporter"].isin([watch.exporter, ""])]
-    known = known.assign(detail=(known["importer"] != "").astype(int) + (known["family"] != "")).sort_values("detail")
+    known = known.assign(detail=(known["importer"] != "").astype(int) + (known["family"] != "")).sort_values("detail", kind="stable")
     for u, (_, importer, family) in enumerate(units):
         rows = known[known["importer"].isin([importer, ""]) & known["family"].isin([family, ""])]
         value[rows["series"].map(names.index).to_numpy(int), u, rows["at"].to_numpy(int)] = rows["value"]
+    for name in watch.covariates.standing:
+        n = names.index(name)
+        value[n] = pd.DataFrame(value[n]).ffill(axis=1).fillna(0.0)
     return value
 
 

@@ -1,12 +1,12 @@
 r"""Which source says what: the change of a unit's log odds over the last year, shared out among the sources.
 
-With v(S) the log odds of ``restricted`` in the unit's last month with figures, when of the last :data:`WINDOW` months only the
-sources in S are known, a source's evidence is its Shapley value (Shapley 1953): the mean change of v that it makes, over all orders in
-which the sources could be learnt. The evidence of all sources adds up to v(all) - v(none) exactly, and each is a
-log Bayes factor given what came before it, averaged over the orders. v(none) is what the model would say had nothing been
-heard for a year.
+With v(S) the log odds of ``restricted`` in the unit's last month with figures, when of the last :data:`WINDOW` months, up to the last
+in which any unit has a figure, only the sources in S are known, a source's evidence is its Shapley value (Shapley 1953): the mean change
+of v that it makes, over all orders in which the sources could be learnt. The evidence of all sources adds up to v(all) - v(none) exactly,
+and each is a log Bayes factor given what came before it, averaged over the orders. v(none) is what the model would say had nothing been
+heard for a year. All of it is worked out on fewer draws than the published probabilities, from which v(all) differs by that.
 
-Detectability: the probability that a squeeze of a given depth, begun :data:`SQUEEZE_MONTHS` months with figures ago, would by now be
+Detectability: the probability that a squeeze of a given depth, begun :data:`SQUEEZE_MONTHS` months before the last figure, would by now be
 given a probability of one half or more, from the unit's own figures.
 """
 

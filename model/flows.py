@@ -1,7 +1,7 @@
 """Signals of a panel as series: the log flow of one HS code of one unit, as each office saw it.
 
 A two-month sum stands in the second of its months, and the first is missing; it is used where no office has a figure for
-either month alone.
+either month alone. A sum of nothing is two months of nothing.
 """
 
 from dataclasses import dataclass
@@ -79,8 +79,13 @@ def flows(panel: Panel) -> Flows:
 
     blank = np.isnan(single)
     alone = np.concatenate([np.zeros((*shape[:2], 1), bool), blank[:, :, :-1]], axis=2) & blank
-    summed = (double > 0) & alone.all(1, keepdims=True)
+    unknown = alone.all(1, keepdims=True)
+    summed = (double > 0) & unknown
     kg = np.where(summed, double, single)
+    # Nothing in two months is nothing in either.
+    none = (double == 0) & unknown
+    kg[none] = 0.0
+    kg[:, :, :-1][none[:, :, 1:]] = 0.0
     kind = np.where(np.isnan(kg), MISSING, np.where(kg > 0, POSITIVE, ZERO)).astype(np.int8)
     log_kg = np.log(np.where(kg > 0, kg, 1.0))
     return Flows(np.array([u for u, _ in keys], dtype=int), [hs for _, hs in keys], log_kg, kind, summed, releases == 1)

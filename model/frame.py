@@ -93,7 +93,6 @@ class Frame:
         seen = self.flows.positive
         of_importer = np.eye(len(self.coords["importer"]))[self.importer]
         importer_drivers = np.einsum("dut,ui->dit", self.drivers, of_importer / of_importer.sum(0))
-        summed = np.where(seen[:, 0], self.flows.summed[:, 0], self.flows.summed[:, 1])
         monthly = {
             "exporter_log_kg": self.flows.log_kg[:, 0],
             "importer_log_kg": self.flows.log_kg[:, 1],
@@ -103,7 +102,7 @@ class Frame:
             "preliminary_exporter": self.preliminary[:, 0].astype(float),
             "preliminary_importer": self.preliminary[:, 1].astype(float),
             "primary": self.primary,
-            "summed": summed.astype(float),
+            "summed": self.summed.astype(float),
             "control": self.control,
             "calendar_month": np.eye(12)[self.month].T,
             "lunar_window": self.lunar,
@@ -126,6 +125,11 @@ class Frame:
     def usual(self) -> np.ndarray:
         """(series,) median log flow of the positive months."""
         return np.array([np.median(y[k == POSITIVE]) for y, k in zip(self.primary, self.kind, strict=True)])
+
+    @property
+    def summed(self) -> np.ndarray:
+        """(series, period) whether the figure that is read is of the month and the one before."""
+        return np.where(self.flows.positive[:, 0], self.flows.summed[:, 0], self.flows.summed[:, 1])
 
     @property
     def family_kind(self) -> np.ndarray:

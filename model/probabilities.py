@@ -119,7 +119,7 @@ def regime_table(
             severity[which][1] += times[s][:, None] * out[which][s][..., 2:].sum(-1)
         # The family factor less what its own regime explains: the flow had the family been open.
         log_open = draw.parts["log_expected"] - (wide @ space.shift)[f.family_of]
-        counterfactual[s] = _one_month(log_open, draw.unit["scale"], draw.unit["rho"], f, rng)
+        counterfactual[s] = open_flow(log_open, draw.unit["scale"], draw.unit["rho"], f, rng)
     out = {which: np.take_along_axis(v, chosen[:, :, None, None], axis=0) for which, v in out.items()}
     if not smooth:
         out["smoothed"], severity["smoothed"] = out["filtered"], severity["filtered"]
@@ -129,11 +129,14 @@ def regime_table(
     return _on_panel(table, f, panel, assumptions)
 
 
-def _one_month(log_open: np.ndarray, scale: np.ndarray, rho: np.ndarray, f: Frame, rng: np.random.Generator) -> np.ndarray:
-    """(unit, period) kg of an open month, with the month's own noise; of the codes that have a figure, or of all where none has."""
+def open_flow(log_open: np.ndarray, scale: np.ndarray, rho: np.ndarray, f: Frame, rng: np.random.Generator) -> np.ndarray:
+    """(unit, period) kg of an open month, with the month's own noise; of the codes that have a figure, or of all where none has. Where
+    the figure is of two months, of both."""
     noise = rng.standard_normal(log_open.shape) * scale / np.sqrt(1 - rho[:, None] ** 2)
     counted = (f.kind != MISSING) | (f.unit_kind == MISSING)[f.unit]
-    return np.eye(len(f.fitted))[f.unit].T @ (np.exp(log_open + noise) * counted)
+    kg = np.exp(log_open + noise)
+    kg[:, 1:] += np.where(f.summed[:, 1:], kg[:, :-1], 0.0)
+    return np.eye(len(f.fitted))[f.unit].T @ (kg * counted)
 
 
 def _answers(out: dict[str, np.ndarray], severity: dict[str, np.ndarray]) -> dict[str, tuple]:

@@ -2,7 +2,8 @@
 
 Skill is against the base rate of the rows scored. ``log``: mean negative log likelihood, p clipped to 1e-4..1 - 1e-4.
 ``ece``: expected calibration error over ten bins of equal mass (Naeini, Cooper & Hauskrecht 2015, AAAI). ``auroc``: probability that a
-restricted month ranks above an unrestricted one (Mann & Whitney 1947). ``ap``: average precision.
+restricted month ranks above an unrestricted one (Mann & Whitney 1947). ``ap``: average precision. ``sure``: share restricted of the
+months given :data:`SURE` or more; NaN where there are none.
 
 A *spell* is a run of restricted months of one unit, at least :data:`SPELL_MONTHS` long and at some time :data:`SPELL_DEPTH` deep.
 It is caught at the first as-of whose forecast speaks of a month of the spell at or above the threshold; ``caught3``, if that is one
@@ -17,7 +18,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import rankdata
 
-SPELL_MONTHS, SPELL_DEPTH, FALSE_ALARMS, BURN_MONTHS = 3, 0.3, 0.1, 24
+SPELL_MONTHS, SPELL_DEPTH, FALSE_ALARMS, BURN_MONTHS, SURE = 3, 0.3, 0.1, 24, 0.95
 UNIT = ["world", "family", "importer"]
 KINDS = ("realtime", "nowcast", "retrospective")
 
@@ -73,6 +74,7 @@ def probability_scores(y: np.ndarray, p: np.ndarray) -> dict[str, float]:
     bins = reliability(y, p)
     scores = {"rows": len(y), "base_rate": base, "brier": brier, "log": log}
     scores["ece"] = float(np.average(np.abs(bins["forecast"] - bins["observed"]), weights=bins["rows"]))
+    scores["sure"] = float(y[p >= SURE].mean()) if (p >= SURE).any() else np.nan
     positives = y.sum()
     if positives in (0, len(y)):
         return scores | dict.fromkeys(("skill", "log_skill", "auroc", "ap"), np.nan)
@@ -198,13 +200,17 @@ def score(pairs: list[tuple[str, pd.DataFrame, pd.DataFrame]], resamples: int = 
         def figures(units: np.ndarray, y: np.ndarray = y, p: np.ndarray = p, found: Detection | None = found,
                     of_unit: list[np.ndarray] = of_unit) -> dict[str, float]:  # fmt: skip
             at = np.concatenate([of_unit[u] for u in units])
-            return probability_scores(y[at], p[at]) | (found.at_false_alarm_limit(units) if found else {})
+            bins = {f"bin{n}": v for n, v in enumerate(reliability(y[at], p[at])["observed"])}
+            return probability_scores(y[at], p[at]) | (found.at_false_alarm_limit(units) if found else {}) | bins
 
         point = figures(np.arange(len(keys)))
         drawn = pd.DataFrame([figures(_resampled(world, rng)) for _ in range(resamples)])
         low, high = drawn.quantile(0.05), drawn.quantile(0.95)
-        out[kind] = {name: (float(v), float(low[name]), float(high[name])) for name, v in point.items()}
-        out[kind]["reliability"] = {name: v.tolist() for name, v in reliability(y, p).items()}
+        bins = reliability(y, p)
+        out[kind] = {name: (float(v), float(low[name]), float(high[name])) for name, v in point.items() if not name.startswith("bin")}
+        out[kind]["reliability"] = {name: v.tolist() for name, v in bins.items()} | {
+            f"observed_{which}": [float(of[f"bin{n}"]) for n in range(len(bins["rows"]))] for which, of in (("low", low), ("high", high))
+        }
     return out
 
 

@@ -225,7 +225,7 @@ def simulate(
 
         if (folder / "truth.csv").exists():
             raise ValueError(f"{folder}: holds a world already; nothing is overwritten")
-        files = write_world(draw(replace(Design(), months=months), Assumptions(), seed), folder)
+        files = write_world(draw(replace(Design(), months=months), Assumptions(), seed), folder, seed)
     for name in files:
         out.print(str(folder / name), highlight=False)
 

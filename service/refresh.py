@@ -23,7 +23,7 @@ from model.fit import fit
 from model.frame import frame
 from model.layers import draws_of, evaluated
 from model.modes import screen
-from model.probabilities import regime_table
+from model.probabilities import abstentions, regime_table
 from model.snapshot import Snapshot, assemble
 from model.spec import Assumptions, Computation
 from model.states import states
@@ -32,6 +32,10 @@ from service.report import render
 from service.snapshots import POSTERIOR, REPORT, SnapshotStore
 
 PACKAGES = ("pymc", "pytensor", "nutpie", "jax", "jaxlib", "arviz", "numba", "numpy", "xarray", "pandas")
+
+
+class NothingToFit(ValueError):
+    """Every unit of the panel abstains; says why."""
 
 
 @dataclass(frozen=True)
@@ -65,12 +69,15 @@ def refresh(
 ) -> Refreshed:
     """Fit the panel as known at `as_of` and publish it if the gate lets it through.
 
-    Raises LogError (nothing known, past the horizon), StoreBusy.
+    Raises LogError (nothing known, past the horizon), NothingToFit, StoreBusy.
     """
     seconds: dict[str, float] = {}
     with Progress(*COLUMNS, TimeElapsedColumn(), console=console) as progress:
         with _step(progress, "reading the log", seconds):
             panel = read_panel(log, watch, as_of)
+            if all(reasons := abstentions(panel, assumptions)):
+                why = "; ".join(f"{unit}: {reason}" for unit, reason in zip(panel["unit"].values, reasons, strict=True))
+                raise NothingToFit(f"no unit can be answered as of {as_of.isoformat()}; {why}. Ingest more months, or a longer history")
         with _step(progress, "compiling and sampling", seconds) as task:
             result = fit(
                 frame(panel, assumptions), assumptions, computation,

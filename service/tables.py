@@ -158,6 +158,7 @@ def next_steps(published: Published, settings: Settings, talk: Console) -> None:
 
 SCORED = (
     ("skill", "Brier skill"), ("log_skill", "log skill"), ("auroc", "AUROC"), ("ap", "average precision"), ("ece", "calibration error"),
+    ("sure", "restricted where p >= 0.95"),
     ("brier", "Brier"), ("log", "log score"), ("base_rate", "base rate"), ("threshold", "alarm at p >="),
     ("false_alarms", "false alarms / unit-year"), ("caught", "spells caught"), ("caught3", "caught in 3 months"),
     ("delay", "delay, months"),
@@ -174,8 +175,9 @@ def scores(done: dict[str, dict[str, Any]], out: Console) -> None:
     out.print(table)
     for kind in kinds:
         bins = done[kind]["reliability"]
-        pairs = " ".join(f"{f:.2f}>{o:.2f}" for f, o in zip(bins["forecast"], bins["observed"], strict=True))
-        out.print(f"{kind}: forecast > share restricted, ten bins: {pairs}", highlight=False)
+        columns = (bins[name] for name in ("forecast", "observed", "observed_low", "observed_high"))
+        told = " ".join(f"{f:.2f}>{o:.2f} [{low:.2f}, {high:.2f}]" for f, o, low, high in zip(*columns, strict=True))
+        out.print(f"{kind}: mean forecast > share restricted, bins of equal mass: {told}", highlight=False, markup=False)
 
 
 def snapshots(store: SnapshotStore, out: Console) -> None:

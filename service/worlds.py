@@ -28,11 +28,12 @@ def read_pair(folder: Path, forecasts: Path) -> tuple[str, pd.DataFrame, pd.Data
     return str(folder), pd.read_csv(path), pd.read_csv(forecasts)
 
 
-def write_world(world: World, folder: Path) -> list[str]:
-    """Observations, covariates, config, truth and the families' codes, as files in `folder`; returns their names."""
+def write_world(world: World, folder: Path, seed: int) -> list[str]:
+    """Observations, covariates, config, truth and the families' codes, as files in `folder`; returns their names. `seed` picks the
+    figures that are revised."""
     folder.mkdir(parents=True, exist_ok=True)
     written = {
-        "observations.csv": _observations(world).to_csv(index=False),
+        "observations.csv": _observations(world, np.random.default_rng(seed)).to_csv(index=False),
         "covariates.csv": _covariates(world).to_csv(index=False),
         "truth.csv": _truth(world).to_csv(index=False),
         "quietquota.toml": _config(world),
@@ -68,9 +69,9 @@ def _released(period: str, days: int) -> str:
     return ((pd.Period(period, "M") + 1).to_timestamp() + pd.Timedelta(days=days)).strftime("%Y-%m-%dT00:00:00Z")
 
 
-def _observations(world: World) -> pd.DataFrame:
+def _observations(world: World, rng: np.random.Generator) -> pd.DataFrame:
     f, rows = world.frame, []
-    revised = np.random.default_rng(f.kind.shape[1]).uniform(size=world.first_log_kg.shape) < REVISED_SHARE
+    revised = rng.uniform(size=world.first_log_kg.shape) < REVISED_SHARE
     importers = f.coords["importer"]
     for n, u in enumerate(f.unit):
         importer = importers[f.importer[u]]

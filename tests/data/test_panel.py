@@ -96,6 +96,16 @@ def test_a_covariate_of_an_importer_wins_over_one_of_all(release_log):
     assert panel["covariates"].values[0, :, 0].tolist() == [5.0, 1.0]
 
 
+def test_a_standing_covariate_holds_until_it_changes_and_was_nothing_before_its_first_row(release_log):
+    header = "series,exporter,importer,family,period,value,released_at"
+    rows = ["controls,CHN,JPN,,2024-03,1,2024-03-02", "controls,CHN,JPN,,2024-05,0,2024-05-02", "controls,CHN,USA,,2023-07,2,2023-07-04"]
+    release_log.ingest(csv(*rows, header=header), "c.csv")
+    release_log.ingest(csv(row(), row(importer="USA"), header=HEADER), "f.csv")
+    watch = Watch.model_validate(WATCH.model_dump() | {"covariates": {"transition": ("controls",), "standing": ("controls",)}})
+    panel = read_panel(release_log, watch, datetime(2024, 6, 30, tzinfo=UTC))
+    assert panel["covariates"].values[0].tolist() == [[0, 0, 1, 1, 0, 0, 0, 0, 0], [2] * 9]
+
+
 @pytest.mark.parametrize("year", [2018, 2020, 2024, 2026, 2033])
 def test_lunar_windows_are_shared_out_whole_over_the_months(year):
     exposure = lunar_exposure(pd.period_range(f"{year - 1}-12", f"{year}-04", freq="M"))
@@ -113,6 +123,7 @@ def test_lunar_new_years_are_the_published_days():
         ('exporter = "XXX"\nimporters = ["JPN"]\n[families.a]\ntitle="a"\nhs=["85"]', "ISO 3166"),
         ('exporter = "CHN"\nimporters = ["JPN"]\n[families.a]\ntitle="a"\nhs=["8x"]', "families.a.hs"),
         ('exporter = "CHN"\nimporters = ["JPN"]\ncolour="red"\n[families.a]\ntitle="a"\nhs=["85"]', "colour"),
+        ('exporter = "CHN"\nimporters = ["JPN"]\n[families.a]\ntitle="a"\nhs=["85"]\n[covariates]\nstanding=["x"]', "x is not among"),
         ("exporter = ", "not TOML"),
     ],
 )

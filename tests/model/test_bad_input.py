@@ -24,6 +24,7 @@ ODD = {
     "DEU": "one office only",
     "NLD": "all zeros",
     "IND": "one outlier in wrong units",
+    "FRA": "one office once writes grams for kilograms",
     "TWN": "one lumpy code",
     "VNM": "never reported",
 }
@@ -49,8 +50,8 @@ def table(tmp_path_factory):
                 kg /= 1000  # tonnes in the place of kilograms
             if importer == "TWN":
                 kg *= rng.uniform() < 0.35
-            rows.append(a_row("CHN", importer, period, kg))
-            if importer in ("JPN", "USA", "IND", "TWN"):
+            rows.append(a_row("CHN", importer, period, kg * (1000 if importer == "FRA" and t == 30 else 1)))
+            if importer in ("JPN", "USA", "IND", "TWN", "FRA"):
                 rows.append(a_row(importer, importer, period, kg * np.exp(rng.normal(0.02, 0.05))))
     folder = tmp_path_factory.mktemp("odd")
     log = ReleaseLog(folder / "log")
@@ -69,8 +70,8 @@ def table(tmp_path_factory):
     return regime_table(draws, result.graph, panel, A, SHORT)
 
 
-def restricted(table, importer):
-    of_unit = table["filtered"].sel(unit=f"CHN.{importer}.{FAMILY}", cause=["targeted", "product_wide"]).sum("cause")
+def restricted(table, importer, which="filtered"):
+    of_unit = table[which].sel(unit=f"CHN.{importer}.{FAMILY}", cause=["targeted", "product_wide"]).sum("cause")
     return of_unit.where(table["is_observed"].sel(unit=f"CHN.{importer}.{FAMILY}")).values
 
 
@@ -79,12 +80,24 @@ def test_too_little_to_go_by_is_an_abstention_with_its_reason(table, importer, r
     assert reason in table["abstention"].sel(unit=f"CHN.{importer}.{FAMILY}").item()
 
 
-@pytest.mark.parametrize("importer", ["DEU", "IND", "TWN", "JPN"])
+@pytest.mark.parametrize("importer", ["DEU", "IND", "TWN", "JPN", "FRA"])
 def test_what_is_odd_but_open_is_never_a_confident_alarm(table, importer):
-    """One office, a figure in wrong units, a code that is bought now and then, a covariate that stopped a year ago."""
+    """One office, figures in wrong units, a code that is bought now and then, a covariate that stopped a year ago."""
     assert table["abstention"].sel(unit=f"CHN.{importer}.{FAMILY}").item() == ""
     assert np.nanmax(restricted(table, importer)) < 0.9
     assert np.nanmean(restricted(table, importer)) < 0.2
+    assert np.nanmax(restricted(table, importer, "smoothed")) < 0.9
+    ahead = table["filtered"].sel(unit=f"CHN.{importer}.{FAMILY}", cause=["targeted", "product_wide"]).sum("cause").values[-4:]
+    assert (ahead < 0.5).all(), "the nowcast, and the months ahead"
+
+
+def test_where_less_is_known_the_counterfactual_is_wider(table):
+    """One office, months that are bought now and then: never the confidence of a unit seen whole by two."""
+    low, high = np.moveaxis(
+        np.log(table["counterfactual_kg_interval"].sel(unit=[f"CHN.{i}.{FAMILY}" for i in ("JPN", "TWN")]).values), -1, 0
+    )
+    width = np.nanmedian(high - low, axis=1)
+    assert width[1] > width[0]
 
 
 def test_answers_are_probabilities_everywhere_else_nothing(table):

@@ -49,6 +49,18 @@ def test_observations_answers_as_of_and_refuses_past_the_horizon(tmp_path):
     assert (future.exit_code, "past the log's horizon" in future.stderr) == (2, True)
 
 
+def test_a_refresh_of_which_nothing_can_be_answered_says_why_of_every_unit(tmp_path):
+    rows = [f"CHN,CHN,JPN,850511,2024-0{m},0,,2024-07-20" for m in range(1, 7)]
+    (tmp_path / "f.csv").write_bytes(csv(*rows))
+    (tmp_path / "quietquota.toml").write_text(
+        'exporter = "CHN"\nimporters = ["JPN"]\n[families.magnets]\ntitle = "Magnets"\nhs = ["850511"]\n'
+    )
+    run(app, ["ingest", str(tmp_path / "f.csv"), "--store", str(tmp_path)])
+    result = run(app, ["refresh", "--config", str(tmp_path / "quietquota.toml"), "--store", str(tmp_path), "--as-of", "2024-08-01"])
+    assert result.exit_code == 2
+    assert "CHN.JPN.magnets: all 6 known figures are zero" in result.stderr
+
+
 def test_regimes_as_csv_has_the_forecast_columns_and_one_probability_a_month(store):
     lines = run(app, ["regimes", "--format", "csv", "--store", store]).stdout.splitlines()
     assert lines[0] == ",".join(FORECAST_COLUMNS)

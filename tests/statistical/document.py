@@ -6,6 +6,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 from calibration import COMPUTATION, DESIGN, KNOWN, WITHOUT
+from real import piece
 from summary import LEVELS, Said, band, coverage, first_component, outside, parameter_ranks, pieces, recovery, said
 
 
@@ -39,7 +40,8 @@ def _reliability_plot(answers: dict[str, Said], path: Path) -> str:
 
 def _ecdf_plot(ranks: dict[str, np.ndarray], path: Path) -> str:
     points = np.linspace(0.02, 0.98, 49)
-    figure, axes = plt.subplots(7, 7, figsize=(12, 11), sharex=True, sharey=True)
+    lines = -(-len(ranks) // 7)
+    figure, axes = plt.subplots(lines, 7, figsize=(12, 1.6 * lines), sharex=True, sharey=True)
     for ax, (name, r) in zip(axes.flat, ranks.items(), strict=False):
         u = first_component(r)
         half = band(len(u), points)
@@ -59,7 +61,7 @@ def write(folder: Path, docs: Path) -> None:
     worlds, parts, real = (
         pieces(folder, "world"),
         pieces(folder, "parts"),
-        json.loads((folder / "real.json").read_text()) if (folder / "real.json").exists() else None,
+        json.loads(piece(folder).read_text()) if piece(folder).exists() else None,
     )
     drawn = len(list(folder.glob("world-*.json")))
     ranks = parameter_ranks(worlds)
