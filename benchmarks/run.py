@@ -57,8 +57,8 @@ def likelihood() -> Table:
         ["chains, 108 months", "by", "ms", "x C++", "x here"],
         rows,
         "One thread, 15 states, 127 pairs of them, two offices, the same figures to all. C++: `benchmarks/peers/kernel.cpp`, g++ -O3 "
-        "-march=native, eight chains to a vector as here. JAX: `lax.scan` over months, gradient by JAX. PyTensor: `scan`, its gradient, and "
-        f"numba; compiling it took {compiled:.0f} s. All agree. `pymc_extras` and Stan's `hmm_marginal` have no density on pairs of "
+        "-march=native, eight chains to a vector as here. JAX: `lax.scan` over months, gradient by JAX. PyTensor: `scan`, its gradient, "
+        f"and numba; compiling it took {compiled:.0f} s. All agree. `pymc_extras` and Stan's `hmm_marginal` have no density on pairs of "
         "states and no chains that share a campaign: there is no same figure of them.",
     )
 
