@@ -9,6 +9,8 @@ On disk, below one folder::
 
 A release is identified by its cell and ``released_at``. The same release again changes nothing; a revision
 is a new release; the same cell and instant with *another* figure is a contradiction and is rejected.
+Publishers who do not say when a figure came out are dated by their calendars. A later file of theirs repeats older months: those that
+the log knows with the same figure are no news, and those that changed are revisions of the day on which that file came out.
 """
 
 import hashlib
@@ -94,7 +96,9 @@ class ReleaseLog:
 
     def _append(self, kind: str, source: str, parsed: Parsed, raw: bytes, name: str, now: datetime) -> Receipt:
         key, figures = _LOGS[kind]
-        fresh, known, contradictions = _compare(parsed.accepted, self._all(kind), [*key, "released_at"], figures)
+        logged = self._all(kind)
+        accepted, repeated = _dated(parsed.accepted, logged, key, figures)
+        fresh, known, contradictions = _compare(accepted, logged, [*key, "released_at"], figures)
         rejected = pd.concat([parsed.rejected, contradictions], ignore_index=True)
         digest = hashlib.sha256(raw).hexdigest()
         stamp = now.strftime("%Y%m%dT%H%M%S%fZ")
@@ -118,7 +122,7 @@ class ReleaseLog:
             kind=kind,
             ingested_at=now.isoformat(),
             new=len(fresh),
-            known=known,
+            known=known + repeated,
             rejected=rejected["line"].nunique() if len(rejected) else 0,
             rejected_file=rejected_file,
             batch=batch,
@@ -171,6 +175,25 @@ class ReleaseLog:
         last = known.assign(releases=count).drop_duplicates(key, keep="last").reset_index(drop=True)
         last.attrs["as_of"] = as_of.isoformat()
         return last
+
+
+def _dated(rows: pd.DataFrame, logged: pd.DataFrame, key: list[str], figures: list[str]) -> tuple[pd.DataFrame, int]:
+    """(rows with the day on which each was news, how many were none), of rows that bear ``revised_at``; the others as they are.
+
+    Rows of one file follow each other: of a cell that stands in it several times, each is set against the one before.
+    """
+    dated = rows["revised_at"].notna()
+    if not dated.any():
+        return rows, 0
+    last = logged.sort_values("released_at", kind="stable").drop_duplicates(key, keep="last")
+    chain = pd.concat([last[[*key, *figures, "released_at"]].assign(_at=-1), rows[dated].assign(_at=range(int(dated.sum())))])
+    chain = chain.sort_values("_at", kind="stable").reset_index(drop=True)
+    cells = chain.groupby(key, sort=False)
+    before, seen = cells[figures].shift(1), cells.cumcount() > 0
+    same = seen & pd.concat([(chain[c] == before[c]) | (chain[c].isna() & before[c].isna()) for c in figures], axis=1).all(axis=1)
+    ours = chain["_at"] >= 0
+    chain["released_at"] = chain["released_at"].mask(ours & seen, chain["revised_at"])
+    return pd.concat([rows[~dated], chain.loc[ours & ~same, rows.columns]], ignore_index=True), int((ours & same).sum())
 
 
 def _compare(rows: pd.DataFrame, logged: pd.DataFrame, identity: list[str], figures: list[str]) -> tuple[pd.DataFrame, int, pd.DataFrame]:

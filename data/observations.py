@@ -20,10 +20,10 @@ WORLD = "WLD"
 
 OBSERVATION_KEY = ["reporter", "exporter", "importer", "hs_code", "period"]
 OBSERVATION_COLUMNS = [*OBSERVATION_KEY, "net_weight_kg", "value_usd", "released_at"]
-OBSERVATION_OPTIONAL = {"source": "", "status": "reported", "released_at_basis": "stated"}
+OBSERVATION_OPTIONAL = {"source": "", "status": "reported", "released_at_basis": "stated", "revised_at": ""}
 COVARIATE_KEY = ["series", "exporter", "importer", "family", "period"]
 COVARIATE_COLUMNS = ["series", "exporter", "importer", "period", "value", "released_at"]
-COVARIATE_OPTIONAL = {"family": "", "source": "", "released_at_basis": "stated"}
+COVARIATE_OPTIONAL = {"family": "", "source": "", "released_at_basis": "stated", "revised_at": ""}
 
 _MONTH = r"(?:19|20)[0-9]{2}-(?:0[1-9]|1[0-2])"
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?")
@@ -37,7 +37,9 @@ class InputError(ValueError):
 class Parsed:
     """One file after judgement.
 
-    accepted : typed rows, in file order, with ``line`` (1-based line in the file, header = 1).
+    accepted : typed rows, in file order, with ``line`` (1-based line in the file, header = 1). ``revised_at`` : where the release
+    was inferred from a calendar, when the file itself came out; should the log know another figure of the cell, this one is a revision
+    of that day. NaT elsewhere.
     rejected : the original text of the other rows plus ``line``, ``column``, ``reason``; one row a failure.
     """
 
@@ -91,6 +93,7 @@ def _check(function: Callable[[pd.Series], pd.Series], reason: str) -> pa.Check:
 _COUNTRY = _check(_is_country, "is not an ISO 3166 alpha-3 code (or WLD)")
 _PERIOD = _check(_is_period, "is neither a month YYYY-MM nor two adjacent months YYYY-MM/YYYY-MM")
 _INSTANT = _check(_is_instant, "is not an ISO 8601 instant or date")
+_INSTANT_OR_EMPTY = _check(lambda s: (s == "") | _is_instant(s), "is neither empty nor an ISO 8601 instant or date")
 _BASIS = _check(lambda s: s.isin(["stated", "inferred"]), "is neither stated nor inferred")
 
 _OBSERVATION_SCHEMA = pa.DataFrameSchema(
@@ -105,6 +108,7 @@ _OBSERVATION_SCHEMA = pa.DataFrameSchema(
         "released_at": pa.Column(str, _INSTANT),
         "status": pa.Column(str, _check(lambda s: s.isin(STATUSES), f"is not one of {', '.join(STATUSES)}")),
         "released_at_basis": pa.Column(str, _BASIS),
+        "revised_at": pa.Column(str, _INSTANT_OR_EMPTY),
     }
 )
 _COVARIATE_SCHEMA = pa.DataFrameSchema(
@@ -116,6 +120,7 @@ _COVARIATE_SCHEMA = pa.DataFrameSchema(
         "value": pa.Column(str, _check(_is_number, "is not a finite number")),
         "released_at": pa.Column(str, _INSTANT),
         "released_at_basis": pa.Column(str, _BASIS),
+        "revised_at": pa.Column(str, _INSTANT_OR_EMPTY),
     }
 )
 
@@ -175,19 +180,26 @@ def parse_observations(text: pd.DataFrame, line: pd.Series | None = None) -> Par
     accepted = good.assign(
         net_weight_kg=pd.to_numeric(good["net_weight_kg"]).astype(float),
         value_usd=pd.to_numeric(good["value_usd"]).astype(float),
-        released_at=pd.to_datetime(good["released_at"], utc=True, format="ISO8601").dt.as_unit("us"),
+        **_instants(good),
     )
     columns = [*OBSERVATION_COLUMNS, *OBSERVATION_OPTIONAL, "line"]
     return Parsed(accepted[columns].reset_index(drop=True), rejected)
 
 
-def parse_covariates(text: pd.DataFrame) -> Parsed:
+def _instants(rows: pd.DataFrame) -> dict[str, pd.Series]:
+    return {
+        c: pd.to_datetime(rows[c].replace("", None), utc=True, format="ISO8601").dt.as_unit("us") for c in ("released_at", "revised_at")
+    }
+
+
+def parse_covariates(text: pd.DataFrame, line: pd.Series | None = None) -> Parsed:
     """Judge rows of text against the covariate format; empty importer or family = all of them."""
     rows = _complete(text, COVARIATE_COLUMNS, COVARIATE_OPTIONAL)
-    good, rejected = _split(rows, _COVARIATE_SCHEMA, {}, pd.Series(range(2, len(rows) + 2)))
+    place = pd.Series(range(2, len(rows) + 2)) if line is None else line.reset_index(drop=True)
+    good, rejected = _split(rows, _COVARIATE_SCHEMA, {}, place)
     accepted = good.assign(
         value=pd.to_numeric(good["value"]).astype(float),
-        released_at=pd.to_datetime(good["released_at"], utc=True, format="ISO8601").dt.as_unit("us"),
+        **_instants(good),
     )
-    columns = [*COVARIATE_KEY, "value", "released_at", "source", "released_at_basis", "line"]
+    columns = [*COVARIATE_KEY, "value", "released_at", "source", "released_at_basis", "revised_at", "line"]
     return Parsed(accepted[columns].reset_index(drop=True), rejected)

@@ -86,7 +86,7 @@ def _watch(config: Path | None) -> Any:
 @app.command()
 def ingest(
     paths: Annotated[list[Path], typer.Argument(help="Files of releases or covariates; a folder means its CSV and Parquet files.")],
-    source: Annotated[str | None, typer.Option(help="canonical, covariates, published or comtrade. Default: by header.")] = None,
+    source: Annotated[str | None, typer.Option(help="One of data.sources.SOURCES, such as canonical or gacc. Default: by the header.")] = None,
     store: StoreOption = "./var",
 ) -> None:
     """Append releases to the log. Rows that cannot be read are kept aside and named; nothing is overwritten."""

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from data.observations import InputError, Parsed
-from data.sources import canonical, comtrade, published
+from data.sources import canonical, comext, comtrade, comtrade_api, covariates, estat_japan, gacc, published, us_census
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,14 @@ SOURCES = {
         Source("covariates", "covariates", canonical.is_covariates, canonical.parse_covariates_file),
         Source("published", "observations", published.recognises, published.parse),
         Source("comtrade", "observations", comtrade.recognises, comtrade.parse),
+        Source("comtrade_api", "observations", comtrade_api.recognises, comtrade_api.parse),
+        Source("gacc", "observations", gacc.recognises, gacc.parse),
+        Source("estat_japan", "observations", estat_japan.recognises, estat_japan.parse),
+        Source("us_census", "observations", us_census.recognises, us_census.parse),
+        Source("comext", "observations", comext.recognises, comext.parse),
+        Source("gpr", "covariates", covariates.is_gpr, covariates.parse_gpr),
+        Source("epu", "covariates", covariates.is_epu, covariates.parse_epu),
+        Source("control_events", "covariates", covariates.is_control_events, covariates.parse_control_events),
     )
 }
 

@@ -17,9 +17,9 @@ import numpy as np
 import pandas as pd
 import pycountry
 
-from data.calendar import inferred_release
 from data.observations import InputError, Parsed, parse_observations
 from data.sources.canonical import read_text_table
+from data.sources.rows import absent, inferred_at
 
 EXPORTER = "CHN"
 GROUP_CODES = {"Rare Earths": "990001"}
@@ -69,11 +69,6 @@ def parse(raw: bytes, name: str) -> Parsed:
     imputed = _imputed_months(table) | {m for m in table["month"] if m.startswith("2017")}
     table = pd.concat([table, _absent_rows(table)], ignore_index=True)
     table.loc[table["month"].isin(imputed), "status"] = "estimated"
-    good_month = table["month"].str.fullmatch(r"[0-9]{4}-(?:0[1-9]|1[0-2])")
-    released = [
-        inferred_release(EXPORTER, pd.Period(m, freq="M")).isoformat() if ok else ""
-        for m, ok in zip(table["month"], good_month, strict=True)
-    ]
     rows = pd.DataFrame(
         {
             "reporter": EXPORTER,
@@ -83,10 +78,11 @@ def parse(raw: bytes, name: str) -> Parsed:
             "period": table["month"],
             "net_weight_kg": table["qty"],
             "value_usd": table["val"],
-            "released_at": released,
+            "released_at": inferred_at(EXPORTER, table["month"]),
             "source": "comtrade",
             "status": table["status"],
             "released_at_basis": "inferred",
+            "revised_at": inferred_at(EXPORTER, pd.Series([table["month"].max()]))[0],
         }
     )
     return parse_observations(rows, table["line"].astype(int))
@@ -94,9 +90,5 @@ def parse(raw: bytes, name: str) -> Parsed:
 
 def _absent_rows(table: pd.DataFrame) -> pd.DataFrame:
     """Zeros for the partner-months of the query that have no row; they carry the line of the header."""
-    zeros = []
-    for code, rows in table.groupby("hs_code"):
-        asked = pd.MultiIndex.from_product([rows["month"].unique(), rows["importer"].unique()], names=["month", "importer"])
-        absent = asked.difference(pd.MultiIndex.from_frame(rows[["month", "importer"]])).to_frame(index=False)
-        zeros.append(absent.assign(hs_code=code, qty="0", val="0", line=1, status="reported"))
-    return pd.concat(zeros, ignore_index=True) if zeros else table.iloc[:0]
+    zeros = [absent(rows, ["importer", "hs_code"], "month") for _, rows in table.groupby("hs_code")]
+    return pd.concat(zeros, ignore_index=True).assign(qty="0", val="0", line=1, status="reported") if zeros else table.iloc[:0]
