@@ -5,6 +5,7 @@ On disk, below one folder::
     observations/<sha>.parquet   new releases of one ingest, content-named, never touched again
     covariates/<sha>.parquet     the same for covariates
     rejected/<sha>.csv           the rows that were not taken, each with line, column, value and reason
+    quarantine/<finding>.csv     rows that parse and that a screen (data.screens) does not believe, until someone accepts the finding
     receipts/<instant>-<sha>.json  one per ingest, also when nothing was new
 
 A release is identified by its cell and ``released_at``. The same release again changes nothing; a revision
@@ -14,10 +15,14 @@ the log knows with the same figure are no news, and those that changed are revis
 """
 
 import hashlib
+import io
 import json
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
@@ -26,10 +31,13 @@ import pyarrow.parquet as pq
 from filelock import FileLock, Timeout
 
 from data.durable import write_durably
-from data.observations import COVARIATE_KEY, OBSERVATION_KEY, Parsed
+from data.observations import COVARIATE_KEY, OBSERVATION_KEY, Parsed, parse_observations
+from data.screens import SERIES, missing_months, screened
 from data.sources import source_for
 
 LOCK_SECONDS = 10
+ACCEPTED = "accepted"
+"""The source of a receipt by which a finding was accepted."""
 _LOGS = {
     "observations": (OBSERVATION_KEY, ["net_weight_kg", "value_usd", "status"]),
     "covariates": (COVARIATE_KEY, ["value"]),
@@ -63,7 +71,10 @@ class PastHorizon(LogError):
 
 @dataclass(frozen=True)
 class Receipt:
-    """What became of one file. rows = new + known + rejected, counted in releases."""
+    """What became of one file. rows = new + known + rejected + quarantined, counted in releases.
+
+    findings : of the screens, each with ``id``, ``screen``, ``says`` and the number of its ``rows``. notes : what else was noticed.
+    """
 
     file: str
     sha256: str
@@ -76,6 +87,9 @@ class Receipt:
     rejected_file: str | None
     batch: str | None
     in_the_future: int
+    quarantined: int = 0
+    findings: list[dict[str, Any]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
 
 class ReleaseLog:
@@ -87,19 +101,31 @@ class ReleaseLog:
         chosen = source_for(raw, name, source)
         parsed = chosen.parse(raw, name)
         moment = now or datetime.now(UTC)
+        with self._locked():
+            return self._append(chosen.kind, chosen.name, parsed, raw, name, moment)
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
         self.root.mkdir(parents=True, exist_ok=True)
         try:
             with FileLock(self.root / ".lock", timeout=LOCK_SECONDS):
-                return self._append(chosen.kind, chosen.name, parsed, raw, name, moment)
+                yield
         except Timeout as error:
             raise LogBusy(f"{self.root}: another ingest is writing to this log; try again when it is done") from error
 
-    def _append(self, kind: str, source: str, parsed: Parsed, raw: bytes, name: str, now: datetime) -> Receipt:
+    def _append(
+        self, kind: str, source: str, parsed: Parsed, raw: bytes, name: str, now: datetime, accepting: dict[str, Any] | None = None
+    ) -> Receipt:
+        """accepting : the finding whose rows these are; they are not screened again."""
         key, figures = _LOGS[kind]
         logged = self._all(kind)
         accepted, repeated = _dated(parsed.accepted, logged, key, figures)
         fresh, known, contradictions = _compare(accepted, logged, [*key, "released_at"], figures)
         rejected = pd.concat([parsed.rejected, contradictions], ignore_index=True)
+        rejected["line"] = rejected["line"].astype("Int64")
+        held, findings = pd.DataFrame(), [accepting] if accepting else []
+        if kind == "observations" and len(fresh) and not accepting:
+            fresh, held, findings = self._quarantined(fresh.reset_index(drop=True), logged)
         digest = hashlib.sha256(raw).hexdigest()
         stamp = now.strftime("%Y%m%dT%H%M%S%fZ")
         rejected_file = None
@@ -127,10 +153,42 @@ class ReleaseLog:
             rejected_file=rejected_file,
             batch=batch,
             in_the_future=int((fresh["released_at"] > pd.Timestamp(now)).sum()),
+            quarantined=len(held),
+            findings=findings,
+            notes=missing_months(parsed.accepted) if kind == "observations" and len(parsed.accepted) else [],
         )
         content = json.dumps(asdict(receipt), indent=1).encode()
         write_durably(self.root / "receipts" / f"{stamp}-{digest[:8]}.json", content)
         return receipt
+
+    def _quarantined(self, fresh: pd.DataFrame, logged: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame, list[dict[str, Any]]]:
+        """(rows to append, rows held back, the findings that hold them), of which none is one that was accepted."""
+        accepted = {finding["id"] for r in self.receipts() if r.source == ACCEPTED for finding in r.findings}
+        series = pd.MultiIndex.from_frame(logged[SERIES]).isin(pd.MultiIndex.from_frame(fresh[SERIES].drop_duplicates()))
+        history = logged[series].sort_values("released_at", kind="stable").drop_duplicates(OBSERVATION_KEY, keep="last")
+        found = [finding for finding in screened(fresh, history) if finding.id not in accepted]
+        for finding in found:
+            text = fresh.loc[list(finding.rows)].to_csv(index=False, float_format="%.17g")
+            write_durably(self.root / "quarantine" / f"{finding.id}.csv", text.encode())
+        rows = sorted({row for finding in found for row in finding.rows})
+        told = [{"id": f.id, "screen": f.screen, "says": f.says, "rows": len(f.rows)} for f in found]
+        return fresh.drop(index=rows), fresh.loc[rows], told
+
+    def accept(self, finding: str, now: datetime | None = None) -> Receipt:
+        """Append the rows that `finding` holds back: someone has looked. Rows that another finding holds as well are taken too.
+
+        Raises LogError where there is no such finding, LogBusy.
+        """
+        path = self.root / "quarantine" / f"{finding}.csv"
+        if Path(finding).name != finding or not path.is_file():
+            held = sorted(p.stem for p in (self.root / "quarantine").glob("*.csv"))
+            raise LogError(f"{finding}: no such finding; held back are {', '.join(held) or 'none'}")
+        raw = path.read_bytes()
+        text = pd.read_csv(io.BytesIO(raw), dtype=str, keep_default_na=False)
+        screen = {"id": finding, "screen": finding.rpartition("-")[0], "says": "accepted", "rows": len(text)}
+        parsed, moment = parse_observations(text.drop(columns="line")), now or datetime.now(UTC)
+        with self._locked():
+            return self._append("observations", ACCEPTED, parsed, raw, finding, moment, screen)
 
     def receipts(self) -> list[Receipt]:
         return [Receipt(**json.loads(p.read_text())) for p in sorted((self.root / "receipts").glob("*.json"))]

@@ -16,10 +16,15 @@ from service import tables
 from service.settings import Settings, SettingsError
 from service.snapshots import Damaged, NoSnapshot, Published, SnapshotStore, StoreBusy, StoreError
 
+# Named here, so that --help need not import what reads them; a test compares.
+SOURCE_NAMES = (
+    "canonical", "covariates", "published", "comtrade", "comtrade_api", "gacc", "estat_japan", "us_census", "comext", "gpr", "epu",
+    "control_events",
+)  # fmt: skip
 EXIT_USAGE, EXIT_GATE, EXIT_QUARANTINE, EXIT_BUSY, EXIT_STORE = 2, 4, 5, 6, 7
 EPILOG = (
     "Exit codes: 0 done · 2 wrong usage or input · 3 nothing new · 4 the model's checks kept the snapshot back · "
-    "5 rows were rejected and kept aside · 6 another process holds the lock · 7 store empty, damaged or unreachable."
+    "5 rows were rejected, or held back by a finding · 6 another process holds the lock · 7 store empty, damaged or unreachable."
 )
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None, help=(__doc__ or "").partition("\n")[0], epilog=EPILOG)
 snapshots_app = typer.Typer(no_args_is_help=True, help="List, show and verify published snapshots.", epilog=EPILOG)
@@ -85,19 +90,32 @@ def _watch(config: Path | None) -> Any:
 
 @app.command()
 def ingest(
-    paths: Annotated[list[Path], typer.Argument(help="Files of releases or covariates; a folder means its CSV and Parquet files.")],
-    source: Annotated[str | None, typer.Option(help="One of data.sources.SOURCES, such as canonical or gacc. Default: by the header.")] = None,
+    paths: Annotated[
+        list[Path] | None, typer.Argument(help="Files of releases or covariates; a folder means its CSV, JSON and Parquet files.")
+    ] = None,
+    source: Annotated[str | None, typer.Option(help=f"One of {', '.join(SOURCE_NAMES)}. Default: by the file's header.")] = None,
+    accept: Annotated[
+        list[str] | None, typer.Option(help="A finding whose rows are to be taken after all; may be given several times.")
+    ] = None,
     store: StoreOption = "./var",
 ) -> None:
-    """Append releases to the log. Rows that cannot be read are kept aside and named; nothing is overwritten."""
+    """Append releases to the log. Rows that cannot be read are kept aside and named; nothing is overwritten.
+
+    Rows that no one should believe unseen (weights a thousand times too large, a month of zeros for everyone, ...) are held back as
+    findings, each with a name: look at them, then take them with --accept, or correct the file.
+    """
     with _explained():
         from data.log import ReleaseLog
 
+        if not paths and not accept:
+            raise ValueError("name a file or a folder to ingest, or a finding to --accept")
         log = ReleaseLog(Settings(store=store).log_folder)
-        files = [f for p in paths for f in (sorted([*p.glob("*.csv"), *p.glob("*.parquet")]) if p.is_dir() else [p])]
+        kinds = ("*.csv", "*.parquet", "*.json")
+        files = [f for p in paths or [] for f in (sorted(f for kind in kinds for f in p.glob(kind)) if p.is_dir() else [p])]
         receipts = [log.ingest(path.read_bytes(), str(path), source) for path in files]
+        receipts += [log.accept(finding) for finding in accept or []]
     tables.receipts(receipts, log.root, out, talk)
-    if any(r.rejected for r in receipts):
+    if any(r.rejected or r.quarantined for r in receipts):
         raise typer.Exit(EXIT_QUARANTINE)
 
 

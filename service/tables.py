@@ -30,9 +30,11 @@ def _table(*columns: tuple[str, str]) -> Table:
 
 
 def receipts(done: list["Receipt"], root: Path, out: Console, talk: Console) -> None:
-    table = _table(("file", "left"), ("source", "left"), ("new", "right"), ("known", "right"), ("rejected", "right"))
+    table = _table(
+        ("file", "left"), ("source", "left"), ("new", "right"), ("known", "right"), ("rejected", "right"), ("held back", "right")
+    )
     for r in done:
-        table.add_row(Path(r.file).name, r.source, f"{r.new:,}", f"{r.known:,}", f"{r.rejected:,}")
+        table.add_row(Path(r.file).name, r.source, f"{r.new:,}", f"{r.known:,}", f"{r.rejected:,}", f"{r.quarantined:,}")
     out.print(table)
     for r in done:
         if r.rejected_file:
@@ -43,6 +45,12 @@ def receipts(done: list["Receipt"], root: Path, out: Console, talk: Console) -> 
                     talk.print(
                         f"  line {row['line']}: {row['column']} {row['value_found']!r} {row['reason']}", highlight=False, markup=False
                     )
+        for finding in r.findings if r.quarantined else []:
+            talk.print(f"{finding['id']}: {finding['says']} ({finding['rows']} rows)", highlight=False, markup=False, soft_wrap=True)
+            place, how = root / "quarantine" / f"{finding['id']}.csv", f"quietquota ingest --accept {finding['id']}"
+            talk.print(f"  held back in {place}; if they are right: {how}", highlight=False, markup=False, soft_wrap=True)
+        for note in r.notes:
+            talk.print(f"{Path(r.file).name}: {note}", highlight=False, markup=False)
         if r.in_the_future:
             talk.print(
                 f"{Path(r.file).name}: {r.in_the_future} releases are dated after now; they count from their date on", highlight=False

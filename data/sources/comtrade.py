@@ -23,7 +23,7 @@ from data.sources.rows import absent, inferred_at
 
 EXPORTER = "CHN"
 GROUP_CODES = {"Rare Earths": "990001"}
-PARTNERS = {"USA": "USA", "South Korea": "KOR", "Taiwan": "TWN", "Vietnam": "VNM", "Russia": "RUS", "Hong Kong": "HKG"}
+PARTNERS = {"UAE": "ARE", "USA": "USA", "South Korea": "KOR", "Taiwan": "TWN", "Vietnam": "VNM", "Russia": "RUS", "Hong Kong": "HKG"}
 """Partner names that are not pycountry's own; Comtrade's "Other Asia, nes" (490) is Taiwan."""
 _SHARED_UNIT_VALUE = 0.5
 

@@ -35,8 +35,8 @@ def test_the_five_kinds_of_absence_are_told_apart_from_zero(release_log):
         release_log,
         row("2024-01", "100"),
         row("2024-02", "0"),
-        row("2024-03", "", status="suppressed"),
-        row("2024-05", "7", status="estimated"),
+        row("2024-03", "", status="suppressed", at="2024-06-20"),
+        row("2024-05", "7", status="estimated", at="2024-06-20"),
     )
     signal = "CHN.JPN.magnets:exporter:850511"
     assert absence(panel, signal) == ["known", "known", "suppressed", "no_figure", "estimated"] + ["not_yet_published"] * (1 + AHEAD)

@@ -1,0 +1,179 @@
+"""Screens: figures that parse, and that no one should believe before having looked.
+
+Each screen is a function (fresh, history) -> :class:`Finding` s. A row that a finding names is quarantined: it is not in the log until
+someone accepts the finding. ``history`` is the last release of every cell of the same series that the log has; a *series* is one
+HS code of one exporter and importer as one reporter has it. What is screened for has been met in published customs figures:
+weights in tonnes under a heading of kilograms, a zero for every partner of a month that was not compiled, weights imputed from one
+unit value (China 2017), figures of two partners exchanged, and dates that cannot be.
+
+A fall to a thousandth is what a block looks like, so it is called a slip of units only where the value did not fall with it.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+SERIES = ["reporter", "exporter", "importer", "hs_code"]
+GOOD = ["reporter", "exporter", "hs_code"]
+ENOUGH = 12
+"""Known positive months from which a series has a usual level."""
+SLIP = np.log(1000.0)
+SLIP_WITHIN = np.log(4.0)
+SWAP_APART, SWAP_WITHIN = np.log(8.0), np.log(2.0)
+PARTNERS = 5
+"""Partners from which a month of one reporter can be judged as a whole."""
+ONE_UNIT_VALUE = 0.5
+"""Share of partners at one unit value above which it is an imputation."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """id : of what was found, and not of when: the same rows found again have it too. rows : index into the fresh rows."""
+
+    id: str
+    screen: str
+    says: str
+    rows: tuple[int, ...]
+
+
+Screen = Callable[[pd.DataFrame, pd.DataFrame], Iterator[tuple[str, pd.Index]]]
+
+
+def screened(fresh: pd.DataFrame, history: pd.DataFrame) -> list[Finding]:
+    """What the screens find in `fresh`, typed rows of observations; a row may be in several findings."""
+    found = []
+    for name, screen in SCREENS.items():
+        for says, rows in screen(fresh, history):
+            text = fresh.loc[rows].drop(columns="line", errors="ignore").to_csv(index=False)
+            digest = hashlib.sha256(f"{name}\n{text}".encode()).hexdigest()[:12]
+            found.append(Finding(f"{name}-{digest}", name, says, tuple(map(int, rows))))
+    return found
+
+
+def _positive(rows: pd.DataFrame) -> pd.DataFrame:
+    return rows[(rows["net_weight_kg"] > 0) & rows["status"].isin(["reported", "estimated"]) & ~rows["period"].str.contains("/")]
+
+
+def _usual(fresh: pd.DataFrame, history: pd.DataFrame) -> pd.DataFrame:
+    """By series of enough known months: ``log_kg``, its median, ``spread``, its robust standard deviation, and ``log_unit_value``."""
+    known = _positive(pd.concat([history, fresh[history.columns.intersection(fresh.columns)]], ignore_index=True))
+    known = known.assign(log_kg=np.log(known["net_weight_kg"]), log_unit_value=_log_unit_value(known))
+    by = known.groupby(SERIES)
+    level = by[["log_kg", "log_unit_value"]].median()
+    apart = (known["log_kg"] - level["log_kg"].reindex(pd.MultiIndex.from_frame(known[SERIES])).to_numpy()).abs()
+    level["spread"] = 1.4826 * apart.groupby([known[c] for c in SERIES]).median()
+    return level[by.size() >= ENOUGH]
+
+
+def _log_unit_value(rows: pd.DataFrame) -> pd.Series:
+    return (rows["value_usd"] / rows["net_weight_kg"]).where(lambda v: v > 0).map(np.log, na_action="ignore").astype(float)
+
+
+def _beside_usual(rows: pd.DataFrame, usual: pd.DataFrame) -> pd.DataFrame:
+    place = pd.MultiIndex.from_frame(rows[SERIES])
+    beside = usual.reindex(place).set_axis(rows.index)
+    return rows.assign(
+        off=np.log(rows["net_weight_kg"]) - beside["log_kg"],
+        spread=beside["spread"],
+        unit_value_off=_log_unit_value(rows) - beside["log_unit_value"],
+        usual=beside["log_kg"],
+    )
+
+
+def _named(row: pd.Series) -> str:
+    return f"{row['hs_code']} {row['exporter']} to {row['importer']} by {row['reporter']}, {row['period']}"
+
+
+def _unit_slips(fresh: pd.DataFrame, history: pd.DataFrame) -> Iterator[tuple[str, pd.Index]]:
+    """About 1,000 times the usual; or a thousandth, at about 1,000 times the usual unit value."""
+    rows = _beside_usual(_positive(fresh), _usual(fresh, history))
+    up = ((rows["off"] - SLIP).abs() < SLIP_WITHIN) & (rows["off"] > 6 * rows["spread"]) & ~(rows["unit_value_off"] > -SLIP / 2)
+    down = ((rows["off"] + SLIP).abs() < SLIP_WITHIN) & ((rows["unit_value_off"] - SLIP).abs() < SLIP_WITHIN)
+    for mask, what in ((up, "times"), (down, "part of")):
+        for _, one in rows[mask].groupby(SERIES, sort=False):
+            first = one.iloc[0]
+            yield (
+                f"{_named(first)}: {first['net_weight_kg']:,.0f} kg is about a thousand {what} its usual {np.exp(first['usual']):,.0f} kg: "
+                "tonnes, kilograms or grams in one another's place?",
+                one.index,
+            )
+
+
+def _impossible_dates(fresh: pd.DataFrame, history: pd.DataFrame) -> Iterator[tuple[str, pd.Index]]:
+    end = (pd.PeriodIndex(fresh["period"].str.slice(-7), freq="M") + 1).to_timestamp().tz_localize("UTC")
+    rows = fresh[fresh["released_at"].to_numpy() < end.to_numpy()]
+    if len(rows):
+        first = rows.iloc[0]
+        yield f"{_named(first)}: released on {first['released_at']:%Y-%m-%d}, before the month had ended", rows.index
+
+
+def _empty_months(fresh: pd.DataFrame, history: pd.DataFrame) -> Iterator[tuple[str, pd.Index]]:
+    """A month that is zero for all of many series which are seldom zero."""
+    everything = pd.concat([history, fresh[history.columns.intersection(fresh.columns)]], ignore_index=True)
+    share = everything.assign(some=everything["net_weight_kg"] > 0).groupby(SERIES)["some"].agg(["mean", "size"])
+    regular = share[(share["mean"] > 0.8) & (share["size"] >= ENOUGH)].index
+    usual = fresh[pd.MultiIndex.from_frame(fresh[SERIES]).isin(regular) & (fresh["status"] == "reported")]
+    for (reporter, period), one in usual.groupby(["reporter", "period"], sort=False):
+        if len(one) >= PARTNERS and (one["net_weight_kg"] == 0).all():
+            yield f"{reporter}, {period}: all of {len(one)} series that are seldom zero are zero: was the month not compiled?", one.index
+
+
+def _one_unit_value(rows: pd.DataFrame) -> pd.Series:
+    """Whether each row's weight is its value at the month's usual unit value; rows of months of few partners are False."""
+    month = rows.groupby([*GOOD, "period"], sort=False)
+    unit_value = (rows["value_usd"] / rows["net_weight_kg"]).groupby([rows[c] for c in (*GOOD, "period")], sort=False).transform("median")
+    # Weights are printed in whole kilograms.
+    same = (rows["value_usd"] / unit_value - rows["net_weight_kg"]).abs() <= 1
+    share = same.groupby([rows[c] for c in (*GOOD, "period")], sort=False).transform("mean")
+    return same & (share > ONE_UNIT_VALUE) & (month["period"].transform("size") >= PARTNERS)
+
+
+def _imputed_weights(fresh: pd.DataFrame, history: pd.DataFrame) -> Iterator[tuple[str, pd.Index]]:
+    """Most partners at one unit value in a month, where that is not the rule: where it is, values were worked out from weights."""
+    every = pd.concat([history, fresh[history.columns.intersection(fresh.columns)].assign(fresh=fresh.index)], ignore_index=True)
+    every = _positive(every)
+    every = every[(every["status"] == "reported") & (every["value_usd"] > 0)]
+    every = every.assign(same=_one_unit_value(every))
+    rule = every.groupby(GOOD, sort=False)["same"].transform("mean") > ONE_UNIT_VALUE
+    for (reporter, exporter, hs_code, period), one in every[every["same"] & ~rule].groupby([*GOOD, "period"], sort=False):
+        rows = one["fresh"].dropna().astype(int)
+        if len(rows):
+            what = f"{hs_code} of {exporter} by {reporter}, {period}"
+            yield f"{what}: {len(one)} partners at one unit value: weights worked out from values?", pd.Index(rows)
+
+
+def _partner_swaps(fresh: pd.DataFrame, history: pd.DataFrame) -> Iterator[tuple[str, pd.Index]]:
+    """Two partners of which each has the other's usual figure."""
+    rows = _beside_usual(_positive(fresh), _usual(fresh, history)).dropna(subset="usual")
+    rows = rows[(rows["off"].abs() > SWAP_APART) & (rows["off"].abs() > 6 * rows["spread"])]
+    for _, one in rows.groupby(["reporter", "exporter", "hs_code", "period"], sort=False):
+        for n, a in enumerate(one.index):
+            for b in one.index[n + 1 :]:
+                crossed = [one.at[x, "usual"] + one.at[x, "off"] - one.at[y, "usual"] for x, y in ((a, b), (b, a))]
+                if max(map(abs, crossed)) < SWAP_WITHIN:
+                    other = one.at[b, "importer"]
+                    yield f"{_named(one.loc[a])}: the usual figure of {other}, which has this one's: exchanged?", pd.Index([a, b])
+
+
+SCREENS: dict[str, Screen] = {
+    "unit_slip": _unit_slips,
+    "impossible_date": _impossible_dates,
+    "empty_month": _empty_months,
+    "imputed_weights": _imputed_weights,
+    "partner_swap": _partner_swaps,
+}
+
+
+def missing_months(rows: pd.DataFrame) -> list[str]:
+    """Reporters' months without any row, between others that have some. There is nothing to quarantine: it is said."""
+    said = []
+    for reporter, one in rows.groupby("reporter", sort=False):
+        months = pd.PeriodIndex(sorted({m for p in one["period"].unique() for m in str(p).split("/")}), freq="M")
+        gaps = pd.period_range(months[0], months[-1], freq="M").difference(months)
+        if len(gaps) and len(months) > len(gaps):
+            named = ", ".join(map(str, gaps[:6])) + (" and more" if len(gaps) > 6 else "")
+            said.append(f"{reporter}: no figure of {named}, between months that have some")
+    return said
