@@ -2,7 +2,7 @@
 
 On disk, below one folder::
 
-    observations/<sha>.parquet   new releases of one ingest, content-named, never touched again
+    observations/<sha>.parquet   new releases of one ingest, named by content, sorted by cell; or several such, compacted into one
     covariates/<sha>.parquet     the same for covariates
     rejected/<sha>.csv           the rows that were not taken, each with line, column, value and reason
     quarantine/<finding>.csv     rows that parse and that a screen (data.screens) does not believe, until someone accepts the finding
@@ -14,34 +14,45 @@ Publishers who do not say when a figure came out are dated by their calendars. A
 the log knows with the same figure are no news, and those that changed are revisions of the day on which that file came out.
 """
 
+import functools
 import hashlib
 import io
 import json
-from collections.abc import Iterator
+import operator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 from filelock import FileLock, Timeout
 
 from data.durable import write_durably
-from data.observations import COVARIATE_KEY, OBSERVATION_KEY, Parsed, parse_observations
+from data.observations import COVARIATE_KEY, OBSERVATION_KEY, Parsed, identities, parse_observations
 from data.screens import SERIES, missing_months, screened
 from data.sources import source_for
 
 LOCK_SECONDS = 10
+FEW_CODES = 1000
+"""HS codes in a file up to which only what the log has of them is read."""
 ACCEPTED = "accepted"
 """The source of a receipt by which a finding was accepted."""
 _LOGS = {
     "observations": (OBSERVATION_KEY, ["net_weight_kg", "value_usd", "status"]),
     "covariates": (COVARIATE_KEY, ["value"]),
 }
+_CODE = {"observations": "hs_code", "covariates": "series"}
+"""What a read of a part of the log is by, and what files are sorted by first."""
+_MEMBERS = b"quietquota.members"
+ROW_GROUP = 65_536
+"""Releases that are read, or skipped, together."""
 _TEXT = pa.string()
 _INSTANT = pa.timestamp("us", tz="UTC")
 _SCHEMAS = {
@@ -90,6 +101,7 @@ class Receipt:
     quarantined: int = 0
     findings: list[dict[str, Any]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    last_release: str | None = None
 
 
 class ReleaseLog:
@@ -118,7 +130,8 @@ class ReleaseLog:
     ) -> Receipt:
         """accepting : the finding whose rows these are; they are not screened again."""
         key, figures = _LOGS[kind]
-        logged = self._all(kind)
+        codes = parsed.accepted[_CODE[kind]].unique()
+        logged = self._all(kind, codes=list(codes) if len(codes) < FEW_CODES else None)
         accepted, repeated = _dated(parsed.accepted, logged, key, figures)
         fresh, known, contradictions = _compare(accepted, logged, [*key, "released_at"], figures)
         rejected = pd.concat([parsed.rejected, contradictions], ignore_index=True)
@@ -135,12 +148,7 @@ class ReleaseLog:
             write_durably(self.root / rejected_file, text.encode())
         batch = None
         if len(fresh):
-            table = pa.Table.from_pandas(fresh, schema=_SCHEMAS[kind], preserve_index=False)
-            sink = pa.BufferOutputStream()
-            pq.write_table(table, sink, compression="zstd", write_page_checksum=True)
-            content = sink.getvalue().to_pybytes()
-            batch = f"{kind}/{hashlib.sha256(content).hexdigest()[:16]}.parquet"
-            write_durably(self.root / batch, content)
+            batch = self._write(kind, fresh, []).relative_to(self.root).as_posix()
         receipt = Receipt(
             file=name,
             sha256=digest,
@@ -153,6 +161,7 @@ class ReleaseLog:
             rejected_file=rejected_file,
             batch=batch,
             in_the_future=int((fresh["released_at"] > pd.Timestamp(now)).sum()),
+            last_release=fresh["released_at"].max().isoformat() if len(fresh) else None,
             quarantined=len(held),
             findings=findings,
             notes=missing_months(parsed.accepted) if kind == "observations" and len(parsed.accepted) else [],
@@ -193,46 +202,123 @@ class ReleaseLog:
     def receipts(self) -> list[Receipt]:
         return [Receipt(**json.loads(p.read_text())) for p in sorted((self.root / "receipts").glob("*.json"))]
 
-    def _all(self, kind: str) -> pd.DataFrame:
-        files = sorted((self.root / kind).glob("*.parquet"))
+    def _batches(self, kind: str) -> list[Path]:
+        """Files that count: not those that a compaction has taken up and not yet removed."""
+        files = {p.stem: p for p in sorted((self.root / kind).glob("*.parquet"))}
+        taken_up = {name for p in files.values() for name in _members(p)}
+        return [p for stem, p in files.items() if stem not in taken_up]
+
+    def _table(self, kind: str, until: datetime | None = None, codes: Sequence[str] | None = None) -> pa.Table:
+        """Releases known at `until`, of the HS codes given (of covariates, the series)."""
+        files = self._batches(kind)
         if not files:
-            return _SCHEMAS[kind].empty_table().to_pandas()
-        return ds.dataset([str(f) for f in files], schema=_SCHEMAS[kind]).to_table().to_pandas()
+            return _SCHEMAS[kind].empty_table()
+        conditions = [] if until is None else [pc.field("released_at") <= pa.scalar(pd.Timestamp(until), _INSTANT)]
+        conditions += [] if codes is None else [pc.field(_CODE[kind]).isin(list(codes))]
+        dataset = ds.dataset([str(f) for f in files], schema=_SCHEMAS[kind])
+        return dataset.to_table(filter=functools.reduce(operator.and_, conditions) if conditions else None)
+
+    def _all(self, kind: str, until: datetime | None = None, codes: Sequence[str] | None = None) -> pd.DataFrame:
+        return self._table(kind, until, codes).to_pandas()
+
+    def compact(self) -> dict[str, int]:
+        """Merge batches into one a kind, sorted, so that a read of few codes skips the rest. {kind: batches merged}; answers stay.
+
+        The merged file is there, whole, before one of its batches goes; in between it stands for them. Raises LogBusy.
+        """
+        merged = {}
+        with self._locked():
+            for kind in _LOGS:
+                files = self._batches(kind)
+                if len(files) > 1:
+                    names = sorted(name for f in files for name in (_members(f) or [f.stem]))
+                    path = self._write(kind, self._all(kind), names)
+                    for file in files:
+                        if file != path:
+                            file.unlink()
+                # What an interrupted compaction left.
+                for file in set((self.root / kind).glob("*.parquet")) - set(self._batches(kind)):
+                    file.unlink()
+                merged[kind] = len(files)
+        return merged
+
+    def _write(self, kind: str, rows: pd.DataFrame, members: list[str]) -> Path:
+        """One Parquet file named by its content, sorted by cell; `members` are the batches it stands for."""
+        key, _ = _LOGS[kind]
+        rows = rows.sort_values([_CODE[kind], *(c for c in key if c != _CODE[kind]), "released_at"], kind="stable")
+        schema = _SCHEMAS[kind].with_metadata({_MEMBERS: json.dumps(members).encode()})
+        table = pa.Table.from_pandas(rows, schema=_SCHEMAS[kind], preserve_index=False).cast(schema)
+        sink = pa.BufferOutputStream()
+        pq.write_table(table, sink, compression="zstd", write_page_checksum=True, row_group_size=ROW_GROUP)
+        content = sink.getvalue()
+        path = self.root / kind / f"{hashlib.sha256(content).hexdigest()[:16]}.parquet"
+        write_durably(path, content)
+        return path
+
+    def verify(self) -> int:
+        """Compare every batch with its name, which is its content's hash, and read it through. Returns how many; raises LogError."""
+        count = 0
+        for kind in _LOGS:
+            for path in sorted((self.root / kind).glob("*.parquet")):
+                content = path.read_bytes()
+                if hashlib.sha256(content).hexdigest()[:16] != path.stem:
+                    raise LogError(f"{path}: its content is not what was written; restore it from a copy")
+                count += pq.ParquetFile(io.BytesIO(content)).metadata.num_rows >= 0
+        for receipt in self.receipts():
+            if receipt.batch and Path(receipt.batch).stem not in self._names():
+                raise LogError(f"{self.root / receipt.batch}: a receipt names it, and it is gone; restore it from a copy")
+        return count
+
+    def _names(self) -> set[str]:
+        """All batches that were ever written, merged or not."""
+        return {name for kind in _LOGS for p in self._batches(kind) for name in (_members(p) or [p.stem])}
 
     def fingerprint(self) -> str:
-        """Of everything logged: batches are named by their content."""
-        names = sorted(p.relative_to(self.root).as_posix() for kind in _LOGS for p in (self.root / kind).glob("*.parquet"))
-        return hashlib.sha256("\n".join(names).encode()).hexdigest()[:16]
+        """Of everything logged, compacted or not: batches are named by their content."""
+        return hashlib.sha256("\n".join(sorted(self._names())).encode()).hexdigest()[:16]
 
     def horizon(self) -> datetime:
         """The last instant the log can speak of: its last ingest, or a release dated later still."""
-        seen = [datetime.fromisoformat(r.ingested_at) for r in self.receipts()]
-        if not seen:
+        receipts = self.receipts()
+        if not receipts:
             raise LogError(f"{self.root}: the log is empty; ingest a file first (quietquota ingest PATH)")
-        released = self._all("observations")["released_at"].max()
-        return max([*seen, released.to_pydatetime()] if released is not pd.NaT else seen)
+        return max(datetime.fromisoformat(told) for r in receipts for told in (r.ingested_at, r.last_release) if told)
 
-    def releases(self, kind: str, as_of: datetime) -> pd.DataFrame:
-        """Every release known at `as_of`, oldest first. Raises PastHorizon."""
+    def releases(self, kind: str, as_of: datetime, codes: Sequence[str] | None = None) -> pd.DataFrame:
+        """Every release known at `as_of`, a cell's together and oldest first. codes : only these HS codes (of covariates, series);
+        what is asked for is what is read. Raises PastHorizon.
+        """
         horizon = self.horizon()
         if as_of > horizon:
             raise PastHorizon(
                 f"as-of {as_of.isoformat()} lies past the log's horizon {horizon.isoformat()}: "
                 "what is released in between is not known here; ingest newer files or ask for an earlier as-of"
             )
-        known = self._all(kind)
-        known = known[known["released_at"] <= pd.Timestamp(as_of)]
+        known = self._all(kind, as_of, codes)
         key, _ = _LOGS[kind]
-        return known.sort_values(["released_at", *key], kind="stable").reset_index(drop=True)
+        (cell,) = identities([known], [_CODE[kind], *(c for c in key if c != _CODE[kind])])
+        released = known["released_at"].dt.tz_localize(None).to_numpy()
+        ordered = (cell[1:] > cell[:-1]) | ((cell[1:] == cell[:-1]) & (released[1:] >= released[:-1]))
+        if not ordered.all():
+            order = np.lexsort((released, cell))
+            known, cell = known.iloc[order].reset_index(drop=True), cell[order]
+        known.attrs["cell"] = cell
+        return known
 
-    def as_of(self, kind: str, as_of: datetime) -> pd.DataFrame:
-        """One row a cell: its last release known at `as_of`, with ``releases``, how many there were by then."""
-        known = self.releases(kind, as_of)
-        key, _ = _LOGS[kind]
-        count = known.groupby(key, sort=False)["released_at"].transform("size")
-        last = known.assign(releases=count).drop_duplicates(key, keep="last").reset_index(drop=True)
+    def as_of(self, kind: str, as_of: datetime, codes: Sequence[str] | None = None) -> pd.DataFrame:
+        """One row a cell: its last release known at `as_of`, with ``releases``, how many there were by then. codes : :meth:`releases`."""
+        known = self.releases(kind, as_of, codes)
+        cell = known.attrs.pop("cell")
+        ends = np.flatnonzero(np.r_[cell[1:] != cell[:-1], True][: len(cell)])
+        last = known.iloc[ends].reset_index(drop=True).assign(releases=np.diff(ends, prepend=-1))
         last.attrs["as_of"] = as_of.isoformat()
         return last
+
+
+def _members(path: Path) -> list[str]:
+    """The batches that a file stands for; none, if it is one."""
+    told = pq.read_schema(path).metadata or {}
+    return list(json.loads(told.get(_MEMBERS, b"[]")))
 
 
 def _dated(rows: pd.DataFrame, logged: pd.DataFrame, key: list[str], figures: list[str]) -> tuple[pd.DataFrame, int]:
@@ -256,24 +342,27 @@ def _dated(rows: pd.DataFrame, logged: pd.DataFrame, key: list[str], figures: li
 
 def _compare(rows: pd.DataFrame, logged: pd.DataFrame, identity: list[str], figures: list[str]) -> tuple[pd.DataFrame, int, pd.DataFrame]:
     """(new releases, how many were known already, contradictions with their reason)."""
-    unique = rows.drop_duplicates([*identity, *figures])
-    repeated = len(rows) - len(unique)
+    ours, theirs = identities([rows, logged], identity)
+    several = pd.Series(ours).duplicated(keep=False).to_numpy()
+    twice = rows[several]
+    unique = twice.drop_duplicates([*identity, *figures])
+    repeated = len(twice) - len(unique)
     torn = unique.duplicated(identity, keep=False)
     inside = _contradiction(unique[torn], figures, "another row of this file has a different figure for the same cell and released_at")
-    unique = unique[~torn]
-    merged = unique.merge(logged[[*identity, *figures]], on=identity, how="left", suffixes=("", "_logged"), indicator=True)
-    merged.index = unique.index
-    known = merged["_merge"] == "both"
-    same = pd.Series(True, index=merged.index)
+    kept = ~several
+    kept[rows.index.get_indexer(unique.index[~torn])] = True
+    rows, ours = rows[kept], ours[kept]
+    at = pd.Index(theirs).get_indexer(ours)
+    known, same = at >= 0, np.ones(len(rows), bool)
     for column in figures:
-        old = merged[f"{column}_logged"]
-        same &= (merged[column] == old) | (merged[column].isna() & old.isna())
+        new, old = rows[column].to_numpy()[known], logged[column].to_numpy()[at[known]]
+        same[known] &= (new == old) | (pd.isna(new) & pd.isna(old))
     against = _contradiction(
-        unique[known & ~same],
+        rows[known & ~same],
         figures,
         "the log has a different figure for this cell and released_at; a revision needs a released_at of its own",
     )
-    return unique[~known], repeated + int((known & same).sum()), pd.concat([inside, against], ignore_index=True)
+    return rows[~known], repeated + int((known & same).sum()), pd.concat([inside, against], ignore_index=True)
 
 
 def _contradiction(rows: pd.DataFrame, figures: list[str], reason: str) -> pd.DataFrame:

@@ -26,7 +26,7 @@ COVARIATE_COLUMNS = ["series", "exporter", "importer", "period", "value", "relea
 COVARIATE_OPTIONAL = {"family": "", "source": "", "released_at_basis": "stated", "revised_at": ""}
 
 _MONTH = r"(?:19|20)[0-9]{2}-(?:0[1-9]|1[0-2])"
-_NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?")
+_NUMBER = r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?"
 
 
 class InputError(ValueError):
@@ -61,7 +61,8 @@ def _is_empty_or_country(s: pd.Series) -> pd.Series:
 
 
 def _is_number(s: pd.Series) -> pd.Series:
-    return s.map(lambda v: bool(_NUMBER.fullmatch(v)) and np.isfinite(float(v))).astype(bool)
+    written = s.str.fullmatch(_NUMBER).astype(bool)
+    return written & np.isfinite(pd.to_numeric(s.where(written), errors="coerce"))
 
 
 def _is_amount_or_empty(s: pd.Series) -> pd.Series:
@@ -130,6 +131,18 @@ def _rows(failures: dict[str, pd.Series]) -> list[tuple[int, str, str]]:
     return [(int(i), name.split(": ", 1)[0], name.split(": ", 1)[1]) for name, mask in failures.items() for i in mask.index[mask]]
 
 
+def identities(frames: list[pd.DataFrame], columns: list[str]) -> list[np.ndarray]:
+    """Of each frame's rows a number, the same where all `columns` are the same, in any of the frames; in the order of the columns."""
+    number, size = np.zeros(sum(map(len, frames)), np.int64), 1
+    for column in columns:
+        codes, values = pd.factorize(pd.concat([f[column] for f in frames], ignore_index=True), sort=True)
+        if size * (len(values) + 1) > np.iinfo(np.int64).max:
+            number, seen = pd.factorize(number, sort=True)
+            size = len(seen)
+        number, size = number * (len(values) + 1) + codes + 1, size * (len(values) + 1)
+    return np.split(number, np.cumsum([len(f) for f in frames])[:-1])
+
+
 def _complete(text: pd.DataFrame, required: list[str], optional: dict[str, str]) -> pd.DataFrame:
     missing = [c for c in required if c not in text.columns]
     if missing:
@@ -149,8 +162,14 @@ def _split(
     text: pd.DataFrame, schema: pa.DataFrameSchema, further: dict[str, pd.Series], line: pd.Series
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     found = _rows(further)
+    # Of a column's many cells few differ: each text is looked at once, and the schema then names what is wrong with the rows at fault.
+    doubtful = np.zeros(len(text), bool)
+    for name, column in schema.columns.items():
+        codes, texts = pd.factorize(text[name])
+        good = np.logical_and.reduce([np.asarray(check(pd.Series(texts)).check_output, bool) for check in column.checks])
+        doubtful |= ~good[codes]
     try:
-        schema.validate(text, lazy=True)
+        schema.validate(text[doubtful], lazy=True)
     except pa.errors.SchemaErrors as error:
         cases = error.failure_cases
         found += [(int(i), str(c), str(r)) for i, c, r in zip(cases["index"], cases["column"], cases["check"], strict=True)]

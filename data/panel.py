@@ -41,7 +41,8 @@ Panel = xr.Dataset
 
 def read_panel(log: ReleaseLog, watch: Watch, as_of: datetime) -> Panel:
     """The panel of `watch` as known at `as_of`. Raises LogError when nothing of it was known."""
-    observations = log.as_of("observations", as_of)
+    wanted = [hs for family in watch.families.values() for hs in family.hs] + [watch.control or ""]
+    observations = log.as_of("observations", as_of, wanted)
     ours = observations[(observations["exporter"] == watch.exporter) & observations["importer"].isin(watch.importers)]
     codes = {hs: family for family, record in watch.families.items() for hs in record.hs}
     goods = ours[ours["hs_code"].isin(codes)].assign(family=lambda o: o["hs_code"].map(codes))
@@ -154,7 +155,7 @@ def _covariates(log: ReleaseLog, watch: Watch, as_of: datetime, units: list[tupl
     value = np.full((len(names), len(units), len(periods)), np.nan)
     if not names:
         return value
-    rows = log.as_of("covariates", as_of)
+    rows = log.as_of("covariates", as_of, names)
     stands = rows["series"].isin(watch.covariates.standing)
     # What stands since before the first month stands in it.
     earlier = rows[stands & (rows["period"] < str(periods[0]))].sort_values("period").assign(at=0)

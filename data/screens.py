@@ -1,10 +1,10 @@
 """Screens: figures that parse, and that no one should believe before having looked.
 
-Each screen is a function (fresh, history) -> :class:`Finding` s. A row that a finding names is quarantined: it is not in the log until
-someone accepts the finding. ``history`` is the last release of every cell of the same series that the log has; a *series* is one
-HS code of one exporter and importer as one reporter has it. What is screened for has been met in published customs figures:
-weights in tonnes under a heading of kilograms, a zero for every partner of a month that was not compiled, weights imputed from one
-unit value (China 2017), figures of two partners exchanged, and dates that cannot be.
+Each screen is a function (fresh rows, history, usual levels) -> what it says and of which rows, a :class:`Finding`. A row that a
+finding names is quarantined: it is not in the log until someone accepts the finding. ``history`` is the last release of every cell
+of the same series that the log has; a *series* is one HS code of one exporter and importer as one reporter has it. What is screened
+for has been met in published customs figures: weights in tonnes under a heading of kilograms, a zero for every partner of a month
+that was not compiled, weights imputed from one unit value (China 2017), figures of two partners exchanged, and dates that cannot be.
 
 A fall to a thousandth is what a block looks like, so it is called a slip of units only where the value did not fall with it.
 """
@@ -39,14 +39,14 @@ class Finding:
     rows: tuple[int, ...]
 
 
-Screen = Callable[[pd.DataFrame, pd.DataFrame], Iterator[tuple[str, pd.Index]]]
+Screen = Callable[[pd.DataFrame, pd.DataFrame, pd.DataFrame], Iterator[tuple[str, pd.Index]]]
 
 
 def screened(fresh: pd.DataFrame, history: pd.DataFrame) -> list[Finding]:
     """What the screens find in `fresh`, typed rows of observations; a row may be in several findings."""
-    found = []
+    found, usual = [], _usual(fresh, history)
     for name, screen in SCREENS.items():
-        for says, rows in screen(fresh, history):
+        for says, rows in screen(fresh, history, usual):
             text = fresh.loc[rows].drop(columns="line", errors="ignore").to_csv(index=False)
             digest = hashlib.sha256(f"{name}\n{text}".encode()).hexdigest()[:12]
             found.append(Finding(f"{name}-{digest}", name, says, tuple(map(int, rows))))
@@ -69,7 +69,8 @@ def _usual(fresh: pd.DataFrame, history: pd.DataFrame) -> pd.DataFrame:
 
 
 def _log_unit_value(rows: pd.DataFrame) -> pd.Series:
-    return (rows["value_usd"] / rows["net_weight_kg"]).where(lambda v: v > 0).map(np.log, na_action="ignore").astype(float)
+    with np.errstate(divide="ignore"):
+        return pd.Series(np.log((rows["value_usd"] / rows["net_weight_kg"]).to_numpy()), rows.index).replace(-np.inf, np.nan)
 
 
 def _beside_usual(rows: pd.DataFrame, usual: pd.DataFrame) -> pd.DataFrame:
@@ -87,9 +88,9 @@ def _named(row: pd.Series) -> str:
     return f"{row['hs_code']} {row['exporter']} to {row['importer']} by {row['reporter']}, {row['period']}"
 
 
-def _unit_slips(fresh: pd.DataFrame, history: pd.DataFrame) -> Iterator[tuple[str, pd.Index]]:
+def _unit_slips(fresh: pd.DataFrame, history: pd.DataFrame, usual: pd.DataFrame) -> Iterator[tuple[str, pd.Index]]:
     """About 1,000 times the usual; or a thousandth, at about 1,000 times the usual unit value."""
-    rows = _beside_usual(_positive(fresh), _usual(fresh, history))
+    rows = _beside_usual(_positive(fresh), usual)
     up = ((rows["off"] - SLIP).abs() < SLIP_WITHIN) & (rows["off"] > 6 * rows["spread"]) & ~(rows["unit_value_off"] > -SLIP / 2)
     down = ((rows["off"] + SLIP).abs() < SLIP_WITHIN) & ((rows["unit_value_off"] - SLIP).abs() < SLIP_WITHIN)
     for mask, what in ((up, "times"), (down, "part of")):
@@ -102,21 +103,22 @@ def _unit_slips(fresh: pd.DataFrame, history: pd.DataFrame) -> Iterator[tuple[st
             )
 
 
-def _impossible_dates(fresh: pd.DataFrame, history: pd.DataFrame) -> Iterator[tuple[str, pd.Index]]:
-    end = (pd.PeriodIndex(fresh["period"].str.slice(-7), freq="M") + 1).to_timestamp().tz_localize("UTC")
-    rows = fresh[fresh["released_at"].to_numpy() < end.to_numpy()]
+def _impossible_dates(fresh: pd.DataFrame, history: pd.DataFrame, usual: pd.DataFrame) -> Iterator[tuple[str, pd.Index]]:
+    codes, periods = pd.factorize(fresh["period"])
+    end = (pd.PeriodIndex(periods.str.slice(-7), freq="M") + 1).to_timestamp()
+    rows = fresh[fresh["released_at"].dt.tz_localize(None).to_numpy() < end.to_numpy()[codes]]
     if len(rows):
         first = rows.iloc[0]
         yield f"{_named(first)}: released on {first['released_at']:%Y-%m-%d}, before the month had ended", rows.index
 
 
-def _empty_months(fresh: pd.DataFrame, history: pd.DataFrame) -> Iterator[tuple[str, pd.Index]]:
+def _empty_months(fresh: pd.DataFrame, history: pd.DataFrame, usual: pd.DataFrame) -> Iterator[tuple[str, pd.Index]]:
     """A month that is zero for all of many series which are seldom zero."""
     everything = pd.concat([history, fresh[history.columns.intersection(fresh.columns)]], ignore_index=True)
     share = everything.assign(some=everything["net_weight_kg"] > 0).groupby(SERIES)["some"].agg(["mean", "size"])
     regular = share[(share["mean"] > 0.8) & (share["size"] >= ENOUGH)].index
-    usual = fresh[pd.MultiIndex.from_frame(fresh[SERIES]).isin(regular) & (fresh["status"] == "reported")]
-    for (reporter, period), one in usual.groupby(["reporter", "period"], sort=False):
+    seldom = fresh[pd.MultiIndex.from_frame(fresh[SERIES]).isin(regular) & (fresh["status"] == "reported")]
+    for (reporter, period), one in seldom.groupby(["reporter", "period"], sort=False):
         if len(one) >= PARTNERS and (one["net_weight_kg"] == 0).all():
             yield f"{reporter}, {period}: all of {len(one)} series that are seldom zero are zero: was the month not compiled?", one.index
 
@@ -131,7 +133,7 @@ def _one_unit_value(rows: pd.DataFrame) -> pd.Series:
     return same & (share > ONE_UNIT_VALUE) & (month["period"].transform("size") >= PARTNERS)
 
 
-def _imputed_weights(fresh: pd.DataFrame, history: pd.DataFrame) -> Iterator[tuple[str, pd.Index]]:
+def _imputed_weights(fresh: pd.DataFrame, history: pd.DataFrame, usual: pd.DataFrame) -> Iterator[tuple[str, pd.Index]]:
     """Most partners at one unit value in a month, where that is not the rule: where it is, values were worked out from weights."""
     every = pd.concat([history, fresh[history.columns.intersection(fresh.columns)].assign(fresh=fresh.index)], ignore_index=True)
     every = _positive(every)
@@ -145,9 +147,9 @@ def _imputed_weights(fresh: pd.DataFrame, history: pd.DataFrame) -> Iterator[tup
             yield f"{what}: {len(one)} partners at one unit value: weights worked out from values?", pd.Index(rows)
 
 
-def _partner_swaps(fresh: pd.DataFrame, history: pd.DataFrame) -> Iterator[tuple[str, pd.Index]]:
+def _partner_swaps(fresh: pd.DataFrame, history: pd.DataFrame, usual: pd.DataFrame) -> Iterator[tuple[str, pd.Index]]:
     """Two partners of which each has the other's usual figure."""
-    rows = _beside_usual(_positive(fresh), _usual(fresh, history)).dropna(subset="usual")
+    rows = _beside_usual(_positive(fresh), usual).dropna(subset="usual")
     rows = rows[(rows["off"].abs() > SWAP_APART) & (rows["off"].abs() > 6 * rows["spread"])]
     for _, one in rows.groupby(["reporter", "exporter", "hs_code", "period"], sort=False):
         for n, a in enumerate(one.index):

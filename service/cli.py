@@ -29,6 +29,8 @@ EPILOG = (
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None, help=(__doc__ or "").partition("\n")[0], epilog=EPILOG)
 snapshots_app = typer.Typer(no_args_is_help=True, help="List, show and verify published snapshots.", epilog=EPILOG)
 app.add_typer(snapshots_app, name="snapshots")
+log_app = typer.Typer(no_args_is_help=True, help="Look after the log of releases.", epilog=EPILOG)
+app.add_typer(log_app, name="log")
 talk = Console(stderr=True)
 out = Console(soft_wrap=True)
 
@@ -306,6 +308,26 @@ def snapshots_verify(
         snapshots = _store(store)
         for name in [snapshot] if snapshot else [m["id"] for m in snapshots.list()]:
             out.print(f"{name}: {snapshots.verify(name)} files as published", highlight=False)
+
+
+@log_app.command("verify")
+def log_verify(store: StoreOption = "./var") -> None:
+    """Compare every file of the log with the hash that names it, and look for files that a receipt names and nobody has."""
+    with _explained():
+        from data.log import ReleaseLog
+
+        out.print(f"{ReleaseLog(Settings(store=store).log_folder).verify()} files as written", highlight=False)
+
+
+@log_app.command("compact")
+def log_compact(store: StoreOption = "./var") -> None:
+    """Merge the log's many small files into one a kind, which reads of few goods skip through. No answer changes."""
+    with _explained():
+        from data.log import ReleaseLog
+
+        merged = ReleaseLog(Settings(store=store).log_folder).compact()
+    for kind, files in merged.items():
+        out.print(f"{kind}: {files} files {'as they were' if files < 2 else 'merged into one'}", highlight=False)
 
 
 def main() -> None:

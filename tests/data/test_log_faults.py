@@ -1,0 +1,134 @@
+"""What the log survives: compaction cut short, flipped bits, two writers, kill -9."""
+
+import random
+import signal
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from support import csv
+
+from data.log import LogBusy, LogError, ReleaseLog
+
+NOW = datetime(2030, 1, 1, tzinfo=UTC)
+INSTANTS = [datetime(2024, month, 25, tzinfo=UTC) for month in (2, 6, 12)]
+
+
+def batch(n, factor=1.0, at="20"):
+    """Ten partners' figures of month n of 2024."""
+    partners = ("JPN", "USA", "KOR", "DEU", "IND", "VNM", "TWN", "THA", "ITA", "FRA")
+    return csv(*(f"CHN,CHN,{i},{850511 + k % 3},2024-{n:02},{1000 * factor + k},,2024-{n + 1:02}-{at}" for k, i in enumerate(partners)))
+
+
+def filled(log, batches=8):
+    for n in range(1, batches + 1):
+        log.ingest(batch(n), f"{n}.csv", now=NOW)
+    log.ingest(batch(2, factor=1.1, at="24"), "revision.csv", now=NOW)
+    return log
+
+
+def answers(log):
+    return [log.as_of("observations", instant) for instant in INSTANTS]
+
+
+def same(one, other):
+    for a, b in zip(one, other, strict=True):
+        pd.testing.assert_frame_equal(a, b)
+
+
+def test_compaction_changes_no_answer_and_no_fingerprint(release_log):
+    before = answers(filled(release_log))
+    fingerprint = release_log.fingerprint()
+    assert release_log.compact() == {"observations": 9, "covariates": 0}
+    same(answers(release_log), before)
+    assert release_log.fingerprint() == fingerprint
+    assert len(list((release_log.root / "observations").glob("*.parquet"))) == 1
+    assert release_log.verify() == 1
+    assert release_log.compact()["observations"] == 1
+    release_log.ingest(batch(9), "9.csv", now=NOW)
+    assert release_log.compact()["observations"] == 2
+    assert release_log.ingest(batch(3), "3.csv", now=NOW).known == 10
+
+
+def test_a_compaction_that_stops_before_it_has_tidied_up_counts_nothing_twice(release_log, tmp_path):
+    log = filled(release_log)
+    before, files = answers(log), {p.name: p.read_bytes() for p in (log.root / "observations").glob("*.parquet")}
+    log.compact()
+    for name, content in list(files.items())[:4]:
+        (log.root / "observations" / name).write_bytes(content)
+    same(answers(log), before)
+    assert log.compact()["observations"] == 1
+    assert len(list((log.root / "observations").glob("*.parquet"))) == 1
+
+
+def test_only_the_codes_that_are_asked_for_are_read(release_log):
+    log = filled(release_log)
+    whole = log.as_of("observations", INSTANTS[2])
+    part = log.as_of("observations", INSTANTS[2], ["850512"])
+    pd.testing.assert_frame_equal(part, whole[whole["hs_code"] == "850512"].reset_index(drop=True))
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_verify_finds_every_flipped_bit_and_every_file_that_is_gone(release_log, seed):
+    log = filled(release_log, batches=2)
+    rng = random.Random(seed)
+    path = rng.choice(sorted((log.root / "observations").glob("*.parquet")))
+    content = bytearray(path.read_bytes())
+    content[rng.randrange(len(content))] ^= 1 << rng.randrange(8)
+    path.write_bytes(content)
+    with pytest.raises(LogError, match="not what was written"):
+        log.verify()
+    path.unlink()
+    with pytest.raises(LogError, match="a receipt names it"):
+        log.verify()
+
+
+def test_of_two_writers_one_waits_and_then_says_that_the_other_writes(release_log, monkeypatch):
+    filled(release_log, batches=1)
+    monkeypatch.setattr("data.log.LOCK_SECONDS", 0.2)
+    with release_log._locked(), pytest.raises(LogBusy, match="another ingest is writing"):
+        ReleaseLog(release_log.root).ingest(batch(2), "2.csv", now=NOW)
+
+
+WRITER = """
+import sys
+from datetime import datetime, UTC
+from pathlib import Path
+sys.path[:0] = sys.argv[2:]
+from data.log import ReleaseLog
+from test_log_faults import NOW, batch
+log = ReleaseLog(Path(sys.argv[1]))
+print("ready", flush=True)
+for n in range(1, 12):
+    log.ingest(batch(n), f"{n}.csv", now=NOW)
+    if n % 3 == 0:
+        log.compact()
+    print(n, flush=True)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(20))
+def test_a_writer_killed_at_any_moment_leaves_a_log_that_has_what_was_accepted_and_takes_the_rest(tmp_path, seed):
+    paths = map(str, Path(__file__).parents[:3])
+    writer = subprocess.Popen([sys.executable, "-c", WRITER, str(tmp_path / "log"), *paths], stdout=subprocess.PIPE, text=True)
+    assert writer.stdout.readline() == "ready\n"
+    time.sleep(random.Random(seed).uniform(0, 0.9))
+    writer.send_signal(signal.SIGKILL)
+    said = writer.communicate()[0].split()
+    accepted = int(said[-1]) if said else 0
+    log = ReleaseLog(tmp_path / "log")
+    log.verify()
+    known = log.as_of("observations", NOW) if log.receipts() else pd.DataFrame()
+    assert len(known) >= 10 * accepted, "what was said to be accepted is there"
+    assert len(known) % 10 == 0, "a file is there as a whole or not at all"
+    for n in range(1, 12):
+        log.ingest(batch(n), f"{n}.csv", now=NOW)
+    log.compact()
+    whole = log.as_of("observations", NOW)
+    assert (len(whole), set(whole["releases"])) == (110, {1})
+    assert log.verify() == 1
