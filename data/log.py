@@ -214,7 +214,7 @@ class ReleaseLog:
         if not files:
             return _SCHEMAS[kind].empty_table()
         conditions = [] if until is None else [pc.field("released_at") <= pa.scalar(pd.Timestamp(until), _INSTANT)]
-        conditions += [] if codes is None else [pc.field(_CODE[kind]).isin(list(codes))]
+        conditions += [] if codes is None else [pc.field(_CODE[kind]).isin(pa.array(codes, _TEXT))]
         dataset = ds.dataset([str(f) for f in files], schema=_SCHEMAS[kind])
         return dataset.to_table(filter=functools.reduce(operator.and_, conditions) if conditions else None)
 
