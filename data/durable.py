@@ -1,6 +1,7 @@
 """Files that are all there or not there, also after a power cut."""
 
 import os
+from collections.abc import Buffer
 from pathlib import Path
 
 
@@ -13,7 +14,7 @@ def sync_folder(path: Path) -> None:
         os.close(folder)
 
 
-def write_durably(path: Path, content: bytes) -> None:
+def write_durably(path: Path, content: Buffer) -> None:
     """Temporary name, fsync, rename, fsync of the folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")

@@ -4,6 +4,7 @@ On disk, below one folder::
 
     observations/<sha>.parquet   new releases of one ingest, named by content, sorted by cell; or several such, compacted into one
     covariates/<sha>.parquet     the same for covariates
+    raw/<sha>.zst                every file that was ingested, as it came, so that it can be parsed again
     rejected/<sha>.csv           the rows that were not taken, each with line, column, value and reason
     quarantine/<finding>.csv     rows that parse and that a screen (data.screens) does not believe, until someone accepts the finding
     receipts/<instant>-<sha>.json  one per ingest, also when nothing was new
@@ -141,6 +142,12 @@ class ReleaseLog:
             fresh, held, findings = self._quarantined(fresh.reset_index(drop=True), logged)
         digest = hashlib.sha256(raw).hexdigest()
         stamp = now.strftime("%Y%m%dT%H%M%S%fZ")
+        kept = self.root / "raw" / f"{digest[:16]}.zst"
+        if not kept.exists():
+            sink = pa.BufferOutputStream()
+            with pa.CompressedOutputStream(sink, "zstd") as stream:
+                stream.write(raw)
+            write_durably(kept, sink.getvalue())
         rejected_file = None
         if len(rejected):
             text = rejected.to_csv(index=False)
@@ -198,6 +205,17 @@ class ReleaseLog:
         parsed, moment = parse_observations(text.drop(columns="line")), now or datetime.now(UTC)
         with self._locked():
             return self._append("observations", ACCEPTED, parsed, raw, finding, moment, screen)
+
+    def raw(self, sha256: str) -> bytes:
+        """A file as it was ingested. Raises LogError where there is none, or where its content is not what came."""
+        path = self.root / "raw" / f"{sha256[:16]}.zst"
+        if not path.is_file():
+            raise LogError(f"{sha256}: no such file was ingested; the receipts name those that were")
+        with pa.CompressedInputStream(pa.OSFile(str(path)), "zstd") as stream:
+            content = stream.read()
+        if not hashlib.sha256(content).hexdigest().startswith(sha256):
+            raise LogError(f"{path}: its content is not what came; restore it from a copy")
+        return bytes(content)
 
     def receipts(self) -> list[Receipt]:
         return [Receipt(**json.loads(p.read_text())) for p in sorted((self.root / "receipts").glob("*.json"))]

@@ -319,6 +319,31 @@ def log_verify(store: StoreOption = "./var") -> None:
         out.print(f"{ReleaseLog(Settings(store=store).log_folder).verify()} files as written", highlight=False)
 
 
+@log_app.command("revisions")
+def log_revisions(as_of: AsOfOption = None, format: FormatOption = "table", store: StoreOption = "./var") -> None:
+    """How late each office's figures come, and how much they change afterwards."""
+    with _explained():
+        from data.log import ReleaseLog
+        from data.revisions import revisions
+
+        table = revisions(ReleaseLog(Settings(store=store).log_folder).releases("observations", parse_instant(as_of)))
+    tables.revisions(table, format, out)
+
+
+@log_app.command("raw")
+def log_raw(
+    sha256: Annotated[str, typer.Argument(help="Of an ingested file, as its receipt names it, or the first 16 digits.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="File to write.")],
+    store: StoreOption = "./var",
+) -> None:
+    """Write an ingested file as it came, so that it can be parsed again."""
+    with _explained():
+        from data.log import ReleaseLog
+
+        output.write_bytes(ReleaseLog(Settings(store=store).log_folder).raw(sha256))
+    out.print(str(output), highlight=False)
+
+
 @log_app.command("compact")
 def log_compact(store: StoreOption = "./var") -> None:
     """Merge the log's many small files into one a kind, which reads of few goods skip through. No answer changes."""

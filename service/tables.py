@@ -81,6 +81,22 @@ def observations(known: "pd.DataFrame", watch: "Watch", unit: str | None, fmt: s
             out.print(f"the last {len(shown)} of {len(known):,} cells; --format csv has them all", highlight=False)
 
 
+def revisions(table: "pd.DataFrame", fmt: str, out: Console) -> None:
+    if fmt == "csv":
+        sys.stdout.write(table.to_csv(index=False))
+    elif fmt == "json":
+        sys.stdout.write(table.to_json(orient="records") + "\n")
+    else:
+        names = ["source", "reporter", "cells", "stated", "lag, days", "90 %", "revised", "by (sd)", "90 %", "within, months"]
+        shown = _table(*((n, "left" if n in ("source", "reporter") else "right") for n in names))
+        for source, reporter, cells, *rest in table.itertuples(index=False):
+            forms = ("{:.0%}", "{:.0f}", "{:.0f}", "{:.1%}", "{:.1%}", "{:.1%}", "{:.1f}")
+            told = ("" if v != v else f.format(v) for f, v in zip(forms, rest, strict=True))
+            shown.add_row(source, reporter, f"{cells:,.0f}", *told)
+        out.print(shown)
+        out.print("lag: from the month's end to the first release; where none was stated, it is the release calendar's", highlight=False)
+
+
 def checks(done: list["Check"], talk: Console) -> None:
     table = _table(("check", "left"), ("value", "right"), ("pass", "right"), ("outcome", "left"), ("found in", "left"))
     for c in done:

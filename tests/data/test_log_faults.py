@@ -87,6 +87,19 @@ def test_verify_finds_every_flipped_bit_and_every_file_that_is_gone(release_log,
         log.verify()
 
 
+def test_a_file_can_be_had_again_as_it_came_and_a_changed_one_is_refused(release_log):
+    raw = batch(1)
+    receipt = release_log.ingest(raw, "1.csv", now=NOW)
+    assert release_log.raw(receipt.sha256) == release_log.raw(receipt.sha256[:16]) == raw
+    with pytest.raises(LogError, match="no such file"):
+        release_log.raw("0" * 64)
+    kept = release_log.root / "raw" / f"{receipt.sha256[:16]}.zst"
+    other = release_log.ingest(batch(2), "2.csv", now=NOW).sha256
+    kept.write_bytes((release_log.root / "raw" / f"{other[:16]}.zst").read_bytes())
+    with pytest.raises(LogError, match="not what came"):
+        release_log.raw(receipt.sha256)
+
+
 def test_of_two_writers_one_waits_and_then_says_that_the_other_writes(release_log, monkeypatch):
     filled(release_log, batches=1)
     monkeypatch.setattr("data.log.LOCK_SECONDS", 0.2)
