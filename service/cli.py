@@ -21,7 +21,7 @@ SOURCE_NAMES = (
     "canonical", "covariates", "published", "comtrade", "comtrade_api", "gacc", "estat_japan", "us_census", "comext", "gpr", "epu",
     "control_events",
 )  # fmt: skip
-EXIT_USAGE, EXIT_GATE, EXIT_QUARANTINE, EXIT_BUSY, EXIT_STORE = 2, 4, 5, 6, 7
+EXIT_USAGE, EXIT_NOTHING_NEW, EXIT_GATE, EXIT_QUARANTINE, EXIT_BUSY, EXIT_STORE = 2, 3, 4, 5, 6, 7
 EPILOG = (
     "Exit codes: 0 done · 2 wrong usage or input · 3 nothing new · 4 the model's checks kept the snapshot back · "
     "5 rows were rejected, or held back by a finding · 6 another process holds the lock · 7 store empty, damaged or unreachable."
@@ -117,6 +117,33 @@ def ingest(
         receipts = [log.ingest(path.read_bytes(), str(path), source) for path in files]
         receipts += [log.accept(finding) for finding in accept or []]
     tables.receipts(receipts, log.root, out, talk)
+    if any(r.rejected or r.quarantined for r in receipts):
+        raise typer.Exit(EXIT_QUARANTINE)
+
+
+@app.command()
+def fetch(
+    addresses: Annotated[list[str], typer.Argument(help="Addresses of publishers' files; {NAME} in one is the environment's NAME, a key.")],
+    source: Annotated[str | None, typer.Option(help="As for ingest. Default: by the file's header.")] = None,
+    store: StoreOption = "./var",
+) -> None:
+    """Fetch publishers' files and ingest what is new. Unchanged files are not sent again; what fails for a moment is tried again."""
+    with _explained():
+        from data.log import ReleaseLog
+        from data.sources import fetch as fetching
+
+        settings = Settings(store=store)
+        log, memory, receipts = ReleaseLog(settings.log_folder), settings.log_folder / "fetched", []
+        for address in addresses:
+            fetched = fetching.fetch(address, memory)
+            if fetched.content is None:
+                talk.print(f"{address}: nothing new", highlight=False, markup=False)
+                continue
+            receipts.append(log.ingest(fetched.content, address, source))
+            fetching.remember(fetched, memory)
+    tables.receipts(receipts, log.root, out, talk)
+    if not receipts:
+        raise typer.Exit(EXIT_NOTHING_NEW)
     if any(r.rejected or r.quarantined for r in receipts):
         raise typer.Exit(EXIT_QUARANTINE)
 

@@ -1,0 +1,139 @@
+"""Fetching publishers' files: politely, again where it is worth it, and only what has changed.
+
+One attempt may fail for reasons that pass: the connection, 429, 5xx. Such are tried again, after a wait that doubles, or as long as the
+server asks (``Retry-After``), at most :data:`PATIENCE` seconds. Any other answer is final. What came last time is asked for with ETag and
+Last-Modified, so that an unchanged file is not sent again. Between two requests to one host lie :data:`APART` seconds. A proxy is taken
+from the environment (HTTPS_PROXY, NO_PROXY), as httpx does.
+
+Keys do not belong into addresses that are logged: ``{NAME}`` in an address stands for the environment variable NAME, and only the
+address as it was given is kept.
+"""
+
+import hashlib
+import json
+import os
+import re
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import httpx
+import tenacity
+
+from data.durable import write_durably
+from data.observations import InputError
+
+ATTEMPTS, FIRST_WAIT, PATIENCE, APART, TIMEOUT = 5, 1.0, 120.0, 1.0, 60.0
+LARGEST = 2_000_000_000
+"""Bytes beyond which an answer is refused."""
+
+
+class FetchError(InputError):
+    """The file could not be had; says what the server answered, and what to do."""
+
+
+class _Again(Exception):
+    """An answer that may be another one later. wait : seconds the server asks for, if it does."""
+
+    def __init__(self, why: str, wait: float | None = None) -> None:
+        super().__init__(why)
+        self.wait = wait
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """content : None where the publisher has nothing new. address : as given, keys not filled in."""
+
+    address: str
+    content: bytes | None
+    etag: str | None
+    last_modified: str | None
+    sha256: str
+
+
+def fetch(address: str, memory: Path, transport: httpx.BaseTransport | None = None, sleep: Callable[[float], None] = time.sleep) -> Fetched:
+    """The file at `address`. memory : folder in which is kept what came last time, by address. Raises FetchError."""
+    kept = memory / f"{hashlib.sha256(address.encode()).hexdigest()[:16]}.json"
+    before = json.loads(kept.read_text()) if kept.exists() else {}
+    headers = {"If-None-Match": before.get("etag"), "If-Modified-Since": before.get("last_modified")}
+    last = _LAST.get(urlsplit(address).netloc, 0.0)
+    sleep(max(0.0, last + APART - time.monotonic()))
+    patiently = tenacity.Retrying(
+        stop=tenacity.stop_after_attempt(ATTEMPTS), wait=_wait, retry=tenacity.retry_if_exception_type(_Again), sleep=sleep, reraise=True
+    )  # fmt: skip
+    try:
+        with httpx.Client(transport=transport, timeout=TIMEOUT, follow_redirects=True) as client:
+            answer = patiently(_once, client, address, {name: value for name, value in headers.items() if value})
+    except _Again as error:
+        raise FetchError(f"{address}: {error}, {ATTEMPTS} times; try later") from error
+    finally:
+        _LAST[urlsplit(address).netloc] = time.monotonic()
+    if answer.status_code == httpx.codes.NOT_MODIFIED:
+        return Fetched(address, None, before.get("etag"), before.get("last_modified"), before.get("sha256", ""))
+    digest = hashlib.sha256(answer.content).hexdigest()
+    fetched = Fetched(address, answer.content, answer.headers.get("etag"), answer.headers.get("last-modified"), digest)
+    if digest == before.get("sha256"):
+        return Fetched(address, None, fetched.etag, fetched.last_modified, digest)
+    return fetched
+
+
+def remember(fetched: Fetched, memory: Path) -> None:
+    """Keep what came, once it is safely where it belongs: from then on the publisher is asked for something newer."""
+    told = asdict(fetched)
+    told.pop("content")
+    write_durably(memory / f"{hashlib.sha256(fetched.address.encode()).hexdigest()[:16]}.json", json.dumps(told, indent=1).encode())
+
+
+_LAST: dict[str, float] = {}
+"""When each host was last asked, on the monotonic clock."""
+
+
+def _wait(state: tenacity.RetryCallState) -> float:
+    error = state.outcome.exception() if state.outcome else None
+    asked = error.wait if isinstance(error, _Again) else None
+    return min(PATIENCE, FIRST_WAIT * 2 ** (state.attempt_number - 1) if asked is None else asked)
+
+
+def filled(address: str) -> str:
+    """`address` with ``{NAME}`` replaced by the environment's. Raises FetchError where a variable is not set."""
+
+    def value(match: re.Match[str]) -> str:
+        if not (found := os.environ.get(match[1])):
+            raise FetchError(f"{address}: the environment has no {match[1]}; set it to the publisher's key")
+        return found
+
+    return re.sub(r"\{([A-Z][A-Z0-9_]*)\}", value, address)
+
+
+def _once(client: httpx.Client, address: str, headers: dict[str, str]) -> httpx.Response:
+    try:
+        answer = client.get(filled(address), headers=headers)
+    except httpx.TransportError as error:
+        raise _Again(f"no answer ({type(error).__name__})") from error
+    except (httpx.InvalidURL, httpx.TooManyRedirects) as error:
+        raise FetchError(f"{address}: not an address that can be fetched ({type(error).__name__})") from error
+    code = answer.status_code
+    if code == httpx.codes.TOO_MANY_REQUESTS or code >= httpx.codes.INTERNAL_SERVER_ERROR:
+        raise _Again(f"the server answers {code} {answer.reason_phrase}", _asked(answer.headers.get("retry-after", "")))
+    if code == httpx.codes.NOT_MODIFIED:
+        return answer
+    if code != httpx.codes.OK:
+        raise FetchError(f"{address}: the server answers {code} {answer.reason_phrase}; is the address, or the key, still right?")
+    if "html" in answer.headers.get("content-type", ""):
+        raise FetchError(f"{address}: the server answers with a web page and not with a file; open it in a browser to see what it says")
+    if len(answer.content) > LARGEST:
+        raise FetchError(f"{address}: {len(answer.content):,} bytes are more than {LARGEST:,}")
+    return answer
+
+
+def _asked(text: str) -> float | None:
+    """Seconds of a Retry-After header, which is a number or a date."""
+    if text.isdigit():
+        return float(text)
+    try:
+        return max(0.0, parsedate_to_datetime(text).timestamp() - time.time())
+    except (TypeError, ValueError):
+        return None
