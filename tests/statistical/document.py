@@ -5,6 +5,7 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
+from ahead import RULES, pieces_folder
 from calibration import COMPUTATION, DESIGN, KNOWN, WITHOUT
 from real import piece
 from summary import LEVELS, Said, band, coverage, first_component, outside, parameter_ranks, pieces, recovery, said
@@ -99,6 +100,10 @@ def write(folder: Path, docs: Path) -> None:
         "Recovery: rank correlation over worlds of the posterior mean and the true value. Near 0 means that the figures of so small a world say "
         "next to nothing of it, and the prior speaks.",
         _table(("parameter", "correlation"), sorted(recovery(worlds).items(), key=lambda item: -item[1])),
+        "## What nobody has fitted: the year to come",
+        f"Months from {KNOWN + 1} on of some worlds, parameters learnt from the months before them only: the model (its draws filtered over the "
+        "newer figures), the year-on-year rule, and a Markov regression of each unit.",
+        _ahead(pieces(pieces_folder(folder), "ahead")),
         "## Which parts earn their place?",
         f"On {len(parts)} of these worlds the model was fitted less each of its parts. Log score: of the filtered regimes, per unit-month, against "
         f"the whole model (negative = worse without the part). Foreseen: log density of the months from {KNOWN + 1} on, given a fit to the "
@@ -130,6 +135,16 @@ def _real(real: dict) -> list[str]:
             [(c["name"], float(c["value"]), c["threshold"], c["outcome"]) for c in real["checks"]],
         ),
     ]
+
+
+def _ahead(worlds: list[dict]) -> str:
+    if len(worlds) < 2:
+        return "Not judged in this run: it takes two worlds at least (`--ahead`)."
+    rows = []
+    for rule in RULES:
+        told = Said(*(np.stack([np.ravel(w[of]) for w in worlds]).astype(float) for of in (rule, "restricted")))
+        rows.append((rule.replace("_", "-"), told.skill, float(told.log_score.mean()), told.calibration_error()))
+    return _table(("by", "Brier skill", "log score", f"calibration error ({len(worlds)} worlds)"), rows)
 
 
 def _parts(parts: list[dict]) -> str:

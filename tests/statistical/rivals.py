@@ -27,22 +27,27 @@ def year_on_year(f: Frame) -> np.ndarray:
     return np.where(nothing | (change < np.log1p(FALL)), 1.0, 0.0)
 
 
-def markov_regression(f: Frame) -> np.ndarray:
-    """(unit, period) filtered probability of the lower of two regimes of the mean (Hamilton 1989), by maximum likelihood."""
+def markov_regression(f: Frame, learnt: int | None = None) -> np.ndarray:
+    """(unit, period) filtered probability of the lower of two regimes of the mean (Hamilton 1989), by maximum likelihood.
+
+    learnt : months from which its parameters are learnt; by default all.
+    """
     from statsmodels.tsa.regime_switching.markov_regression import MarkovRegression
 
     out = np.zeros(f.unit_kind.shape)
     for u, flow in enumerate(_log_flow(f)):
         known = np.flatnonzero(~np.isnan(flow))
-        if known.size < 24:
+        own = known[known < (learnt or flow.size)]
+        if own.size < 24:
             continue
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             try:
-                model = MarkovRegression(flow[known], k_regimes=2, switching_variance=False)
+                model = MarkovRegression(flow[own], k_regimes=2, switching_variance=False)
                 fitted = model.fit(disp=False, maxiter=100)
                 low = int(np.argmin(fitted.params[[n == "const[0]" or n == "const[1]" for n in model.param_names]]))
-                out[u, known] = fitted.filtered_marginal_probabilities[:, low]
+                whole = MarkovRegression(flow[known], k_regimes=2, switching_variance=False).filter(fitted.params)
+                out[u, known] = whole.filtered_marginal_probabilities[:, low]
             except (np.linalg.LinAlgError, ValueError):
                 continue
     return np.clip(np.nan_to_num(out), 0, 1)

@@ -7,6 +7,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
 from pathlib import Path
 
+import ahead
 import calibration
 import document
 import real
@@ -36,6 +37,7 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--worlds", type=int, default=100, help="worlds fitted for calibration")
     options.add_argument("--parts", type=int, default=6, help="worlds on which the model less each part is judged")
+    options.add_argument("--ahead", type=int, default=20, help="worlds whose last year is judged by what was learnt before it")
     options.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     options.add_argument("--folder", type=Path, default=ROOT / "var" / "validation", help="where finished pieces lie")
     given = options.parse_args()
@@ -45,6 +47,7 @@ def main() -> None:
         # The longest first, so that no core waits for another at the end.
         todo = [pool.submit(real.describe, folder)]
         todo += [pool.submit(calibration.weigh_parts, seed, folder) for seed in range(given.parts)]
+        todo += [pool.submit(ahead.look_ahead, seed, folder) for seed in range(given.ahead)]
         todo += [pool.submit(calibration.calibrate, seed, folder) for seed in range(given.worlds)]
         told(0, len(todo), f"finished pieces are kept in {folder}")
         for done, future in enumerate(as_completed(todo), 1):
