@@ -31,7 +31,7 @@ def scanned(op: Any, **kwargs: Any) -> Callable[..., Any]:
     def predictive(*inputs: Any) -> Any:
         of = dict(zip(INPUTS, inputs, strict=True))
         shape = of["entry"].shape[0], of["x"].shape[1]
-        constant = {n: np.zeros(v.shape) if n in (*Gradient._fields, "kind") else np.asarray(v) for n, v in of.items() if n != "months"}
+        constant = {n: np.zeros(np.shape(v)) if n in (*Gradient._fields, "kind") else np.asarray(v) for n, v in of.items() if n != "months"}
         moved = Gradient(*(jnp.asarray(of[n], jnp.float64) for n in Gradient._fields))
         total = jax_scan.log_likelihood(moved, layer(constant | {"months": np.array(shape[1])}), jnp.asarray(of["kind"]))
         return jnp.zeros(shape).at[0, 0].set(total), None, None
