@@ -35,9 +35,12 @@ CMD ["serve"]
 # PyTensor links its small C shims with g++ where it is there; the sampler itself is compiled by XLA and by numba's own LLVM.
 FROM runtime AS refresh
 USER root
-RUN apt-get update && apt-get install --yes --no-install-recommends g++ && rm -rf /var/lib/apt/lists/*
+RUN apt-get update && apt-get install --yes --no-install-recommends g++ && rm -rf /var/lib/apt/lists/* \
+    && install --directory --owner=quietquota /opt/cache
 USER quietquota
 COPY --from=build-refresh /opt/quietquota /opt/quietquota
-ENV PYTENSOR_FLAGS=base_compiledir=/var/lib/quietquota/.cache/pytensor NUMBA_CACHE_DIR=/var/lib/quietquota/.cache/numba \
-    JAX_COMPILATION_CACHE_DIR=/var/lib/quietquota/.cache/xla JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0
+# Outside the volume, which would hide what is compiled here; writable, since a processor of another kind compiles its own.
+ENV PYTENSOR_FLAGS=base_compiledir=/opt/cache/pytensor NUMBA_CACHE_DIR=/opt/cache/numba \
+    JAX_COMPILATION_CACHE_DIR=/opt/cache/xla JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0
+RUN quietquota warm
 CMD ["refresh"]

@@ -298,6 +298,16 @@ def score(
 
 
 @app.command()
+def warm() -> None:
+    """Compile ahead what a refresh compiles, into the caches' folders; what building an image does."""
+    with _explained():
+        from model.warm import warm as run
+
+        run()
+    out.print("compiled", highlight=False)
+
+
+@app.command()
 def report(
     snapshot: Annotated[str | None, typer.Argument(help="Snapshot id. Default: the current one.")] = None,
     output: Annotated[Path, typer.Option("-o", "--output", help="File to write.")] = Path("report.html"),
