@@ -48,6 +48,6 @@ def markov_regression(f: Frame, learnt: int | None = None) -> np.ndarray:
                 low = int(np.argmin(fitted.params[[n == "const[0]" or n == "const[1]" for n in model.param_names]]))
                 whole = MarkovRegression(flow[known], k_regimes=2, switching_variance=False).filter(fitted.params)
                 out[u, known] = whole.filtered_marginal_probabilities[:, low]
-            except (np.linalg.LinAlgError, ValueError):
+            except (np.linalg.LinAlgError, ValueError, RuntimeError):
                 continue
     return np.clip(np.nan_to_num(out), 0, 1)
