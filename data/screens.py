@@ -53,13 +53,17 @@ def screened(fresh: pd.DataFrame, history: pd.DataFrame) -> list[Finding]:
     return found
 
 
+def _together(fresh: pd.DataFrame, history: pd.DataFrame) -> pd.DataFrame:
+    return pd.concat([history, fresh[history.columns.intersection(fresh.columns)]], ignore_index=True)
+
+
 def _positive(rows: pd.DataFrame) -> pd.DataFrame:
     return rows[(rows["net_weight_kg"] > 0) & rows["status"].isin(["reported", "estimated"]) & ~rows["period"].str.contains("/")]
 
 
 def _usual(fresh: pd.DataFrame, history: pd.DataFrame) -> pd.DataFrame:
     """By series of enough known months: ``log_kg``, its median, ``spread``, its robust standard deviation, and ``log_unit_value``."""
-    known = _positive(pd.concat([history, fresh[history.columns.intersection(fresh.columns)]], ignore_index=True))
+    known = _positive(_together(fresh, history))
     known = known.assign(log_kg=np.log(known["net_weight_kg"]), log_unit_value=_log_unit_value(known))
     by = known.groupby(SERIES)
     level = by[["log_kg", "log_unit_value"]].median()
@@ -114,7 +118,7 @@ def _impossible_dates(fresh: pd.DataFrame, history: pd.DataFrame, usual: pd.Data
 
 def _empty_months(fresh: pd.DataFrame, history: pd.DataFrame, usual: pd.DataFrame) -> Iterator[tuple[str, pd.Index]]:
     """A month that is zero for all of many series which are seldom zero."""
-    everything = pd.concat([history, fresh[history.columns.intersection(fresh.columns)]], ignore_index=True)
+    everything = _together(fresh, history)
     share = everything.assign(some=everything["net_weight_kg"] > 0).groupby(SERIES)["some"].agg(["mean", "size"])
     regular = share[(share["mean"] > 0.8) & (share["size"] >= ENOUGH)].index
     seldom = fresh[pd.MultiIndex.from_frame(fresh[SERIES]).isin(regular) & (fresh["status"] == "reported")]
@@ -135,8 +139,7 @@ def _one_unit_value(rows: pd.DataFrame) -> pd.Series:
 
 def _imputed_weights(fresh: pd.DataFrame, history: pd.DataFrame, usual: pd.DataFrame) -> Iterator[tuple[str, pd.Index]]:
     """Most partners at one unit value in a month, where that is not the rule: where it is, values were worked out from weights."""
-    every = pd.concat([history, fresh[history.columns.intersection(fresh.columns)].assign(fresh=fresh.index)], ignore_index=True)
-    every = _positive(every)
+    every = _positive(_together(fresh.assign(fresh=fresh.index), history.assign(fresh=np.nan)))
     every = every[(every["status"] == "reported") & (every["value_usd"] > 0)]
     every = every.assign(same=_one_unit_value(every))
     rule = every.groupby(GOOD, sort=False)["same"].transform("mean") > ONE_UNIT_VALUE
@@ -151,7 +154,7 @@ def _partner_swaps(fresh: pd.DataFrame, history: pd.DataFrame, usual: pd.DataFra
     """Two partners of which each has the other's usual figure."""
     rows = _beside_usual(_positive(fresh), usual).dropna(subset="usual")
     rows = rows[(rows["off"].abs() > SWAP_APART) & (rows["off"].abs() > 6 * rows["spread"])]
-    for _, one in rows.groupby(["reporter", "exporter", "hs_code", "period"], sort=False):
+    for _, one in rows.groupby([*GOOD, "period"], sort=False):
         for n, a in enumerate(one.index):
             for b in one.index[n + 1 :]:
                 crossed = [one.at[x, "usual"] + one.at[x, "off"] - one.at[y, "usual"] for x, y in ((a, b), (b, a))]

@@ -23,6 +23,7 @@ import pycountry
 from data.calendar import EU_MEMBERS
 from data.observations import InputError, Parsed, parse_covariates
 from data.sources.canonical import read_text_table
+from data.sources.rows import MONTH, kept_aside
 
 EXPORTER = "CHN"
 EVENT_COLUMNS = ["start", "end", "restricting", "target", "products", "status", "source_url"]
@@ -51,7 +52,7 @@ def _day(month: pd.PeriodIndex, later: int, day: int) -> np.ndarray:
 
 
 def _months(text: pd.Series, name: str, column: str) -> pd.PeriodIndex:
-    wrong = ~text.str.fullmatch(r"(19|20)[0-9]{2}-(0[1-9]|1[0-2])")
+    wrong = ~text.str.fullmatch(MONTH)
     if wrong.any():
         raise InputError(f"{name}: line {int(np.flatnonzero(wrong)[0]) + 2}: {column} {text[wrong].iloc[0]!r} is not a month YYYY-MM")
     return pd.PeriodIndex(text, freq="M")
@@ -132,7 +133,7 @@ def parse_control_events(raw: bytes, name: str) -> Parsed:
     aside = aside.mask(~table["status"].str.startswith("declared"), "status: is not declared, and what nobody announced is to be inferred")
     aside = aside.mask(table["restricting"] != EXPORTER, f"restricting: is not {EXPORTER}")
     for column, text in (("start", start), ("end", end)):
-        good = text.str.fullmatch(r"(19|20)[0-9]{2}-(0[1-9]|1[0-2])") | ((column == "end") & (text == ""))
+        good = text.str.fullmatch(MONTH) | ((column == "end") & (text == ""))
         aside = aside.mask(~good, f"{column}: is not a day YYYY-MM-DD or a month YYYY-MM")
     used = table[aside == ""]
     steps = [
@@ -161,8 +162,4 @@ def parse_control_events(raw: bytes, name: str) -> Parsed:
         ),
         made["line"],
     )  # fmt: skip
-    kept = table[aside != ""].copy()
-    parts = aside[kept.index].str.split(": ", n=1)
-    kept["column"], kept["reason"] = parts.str[0], parts.str[1]
-    kept["value_found"] = [str(table.at[i, c]) for i, c in zip(kept.index, kept["column"], strict=True)]
-    return Parsed(accepted.accepted, pd.concat([kept, accepted.rejected], ignore_index=True))
+    return Parsed(accepted.accepted, pd.concat([kept_aside(table, aside), accepted.rejected], ignore_index=True))

@@ -27,7 +27,6 @@ COUNTRIES = {
 }  # fmt: skip
 KG = {"KG": 1.0, "MT": 1000.0, "G": 0.001, "GR": 0.001}
 MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
-_FLOWS = {"1": "exports", "2": "imports"}
 
 
 def recognises(raw: bytes, name: str) -> bool:
@@ -39,7 +38,7 @@ def parse(raw: bytes, name: str) -> Parsed:
     measures = ("Quantity1", "Quantity2", "Value")
     if missing := [f"{m}-{month}" for month in MONTHS for m in measures if f"{m}-{month}" not in wide]:
         raise InputError(f"{name}: no column {', '.join(missing)}")
-    if strange := sorted(set(wide["Exp or Imp"]) - set(_FLOWS)):
+    if strange := sorted(set(wide["Exp or Imp"]) - {"1", "2"}):
         raise InputError(f"{name}: 'Exp or Imp' is {strange[0]!r}, which is neither 1 (exports) nor 2 (imports)")
     wide["line"] = range(2, len(wide) + 2)
     parts = []

@@ -15,7 +15,7 @@ import os
 import re
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -54,9 +54,9 @@ class Fetched:
     sha256: str
 
 
-def fetch(address: str, memory: Path, transport: httpx.BaseTransport | None = None, sleep: Callable[[float], None] = time.sleep) -> Fetched:
+def fetch(address: str, memory: Path, sleep: Callable[[float], None] = time.sleep) -> Fetched:
     """The file at `address`. memory : folder in which is kept what came last time, by address. Raises FetchError."""
-    kept = memory / f"{hashlib.sha256(address.encode()).hexdigest()[:16]}.json"
+    kept = _kept(address, memory)
     before = json.loads(kept.read_text()) if kept.exists() else {}
     headers = {"If-None-Match": before.get("etag"), "If-Modified-Since": before.get("last_modified")}
     last = _LAST.get(urlsplit(address).netloc, 0.0)
@@ -65,7 +65,7 @@ def fetch(address: str, memory: Path, transport: httpx.BaseTransport | None = No
         stop=tenacity.stop_after_attempt(ATTEMPTS), wait=_wait, retry=tenacity.retry_if_exception_type(_Again), sleep=sleep, reraise=True
     )  # fmt: skip
     try:
-        with httpx.Client(transport=transport, timeout=TIMEOUT, follow_redirects=True) as client:
+        with httpx.Client(timeout=TIMEOUT, follow_redirects=True) as client:
             answer = patiently(_once, client, address, {name: value for name, value in headers.items() if value})
     except _Again as error:
         raise FetchError(f"{address}: {error}, {ATTEMPTS} times; try later") from error
@@ -74,17 +74,18 @@ def fetch(address: str, memory: Path, transport: httpx.BaseTransport | None = No
     if answer.status_code == httpx.codes.NOT_MODIFIED:
         return Fetched(address, None, before.get("etag"), before.get("last_modified"), before.get("sha256", ""))
     digest = hashlib.sha256(answer.content).hexdigest()
-    fetched = Fetched(address, answer.content, answer.headers.get("etag"), answer.headers.get("last-modified"), digest)
-    if digest == before.get("sha256"):
-        return Fetched(address, None, fetched.etag, fetched.last_modified, digest)
-    return fetched
+    content = None if digest == before.get("sha256") else answer.content
+    return Fetched(address, content, answer.headers.get("etag"), answer.headers.get("last-modified"), digest)
+
+
+def _kept(address: str, memory: Path) -> Path:
+    return memory / f"{hashlib.sha256(address.encode()).hexdigest()[:16]}.json"
 
 
 def remember(fetched: Fetched, memory: Path) -> None:
     """Keep what came, once it is safely where it belongs: from then on the publisher is asked for something newer."""
-    told = asdict(fetched)
-    told.pop("content")
-    write_durably(memory / f"{hashlib.sha256(fetched.address.encode()).hexdigest()[:16]}.json", json.dumps(told, indent=1).encode())
+    told = asdict(replace(fetched, content=None))
+    write_durably(_kept(fetched.address, memory), json.dumps(told, indent=1).encode())
 
 
 _LAST: dict[str, float] = {}

@@ -18,6 +18,7 @@ import re
 from functools import cache
 
 import pandas as pd
+import pycountry
 from babel import Locale
 
 from data.observations import InputError, Parsed, parse_observations
@@ -36,8 +37,6 @@ _FLOWS = {"exports": r"export|(?<![a-z])out|出口", "imports": r"import|(?<![a-
 @cache
 def partners() -> dict[str, str]:
     """Chinese name -> ISO alpha-3."""
-    import pycountry
-
     named = Locale("zh").territories
     known = {named[c.alpha_2]: c.alpha_3 for c in pycountry.countries if c.alpha_2 in named}
     return known | NAMES

@@ -16,6 +16,7 @@ import pandas as pd
 from data.calendar import inferred_release
 from data.observations import Parsed, parse_observations
 from data.sources.canonical import read_text_table
+from data.sources.rows import kept_aside
 
 COLUMNS = ["series_id", "exporter", "importer", "hs", "reporting_side", "period", "period_type", "value", "unit", "kind"]
 SERIES_CODES = {"JP_RE_FROM_CN": "990002", "JP_RE_FROM_WORLD": "990002"}
@@ -66,8 +67,4 @@ def parse(raw: bytes, name: str) -> Parsed:
         ),
         line[usable],
     )
-    kept_aside = table[~usable].assign(line=line[~usable])
-    parts = reason[~usable].str.split(": ", n=1)
-    kept_aside = kept_aside.assign(column=parts.str[0], reason=parts.str[1])
-    kept_aside["value_found"] = [str(table.loc[i, c]) for i, c in zip(kept_aside.index, kept_aside["column"], strict=True)]
-    return Parsed(parsed.accepted, pd.concat([kept_aside, parsed.rejected], ignore_index=True))
+    return Parsed(parsed.accepted, pd.concat([kept_aside(table.assign(line=line), reason), parsed.rejected], ignore_index=True))

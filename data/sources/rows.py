@@ -26,6 +26,15 @@ def inferred_at(reporter: pd.Series | str, period: pd.Series) -> list[str]:
     return [inferred_release(r, pd.Period(p, freq="M")).isoformat() if ok else "" for r, p, ok in zip(reporters, period, good, strict=True)]
 
 
+def kept_aside(table: pd.DataFrame, reason: pd.Series) -> pd.DataFrame:
+    """Rows whose ``column: reason`` is not empty, as rejected rows: with column, value and reason. `table` has ``line``."""
+    kept = table[reason != ""].copy()
+    parts = reason[kept.index].str.split(": ", n=1)
+    kept["column"], kept["reason"] = parts.str[0], parts.str[1]
+    kept["value_found"] = [str(table.at[i, c]) for i, c in zip(kept.index, kept["column"], strict=True)]
+    return kept
+
+
 def absent(table: pd.DataFrame, flow: list[str], month: str) -> pd.DataFrame:
     """The (flow, month) that have no row, of every flow and every month that have one somewhere in the table: they were asked for, and
     publishers of queries leave out what is zero. A month in which no flow has a row stays unknown.
