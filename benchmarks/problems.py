@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from data.config import SAMPLE, SAMPLE_CONFIG, read_watch
 from data.log import ReleaseLog
+from data.observations import countries
 from data.panel import Panel, read_panel
 from model.graph import Graph, graph_of
 from model.kernel import layer
@@ -59,6 +61,23 @@ def lengthened(one: Any, times: int) -> Any:
     for name in ("x", "scale", "kind", "hurdle", "relief", "parting", "hold", "onset"):
         given[name] = np.tile(given[name], (1, times))
     return layer(given | {"months": one.months * times})
+
+
+def releases(count: int) -> pd.DataFrame:
+    """Releases of 200 partners, 180 months and as many HS codes as that takes, in the observation format."""
+    rng, at = np.random.default_rng(0), np.arange(count)
+    partners = np.array(sorted(countries() - {"CHN", "WLD"})[:200])
+    months = pd.period_range("2010-01", periods=180, freq="M")
+    kg = (np.exp(6 + 6 * (at % 200) / 200) * rng.lognormal(0, 0.3, count)).round(3)
+    month = at // 200 % 180
+    return pd.DataFrame(
+        {
+            "reporter": "CHN", "exporter": "CHN", "importer": partners[at % 200],
+            "hs_code": np.char.zfill((850000 + at // 36000).astype(str), 6), "period": months.astype(str).to_numpy()[month],
+            "net_weight_kg": kg, "value_usd": (kg * rng.lognormal(3, 0.2, count)).round(2),
+            "released_at": (months + 1).to_timestamp().strftime("%Y-%m-20T00:00:00Z").to_numpy()[month],
+        }
+    )  # fmt: skip
 
 
 @cache
