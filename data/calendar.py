@@ -5,16 +5,21 @@ Sources
 Lunar new year dates: package ``lunardate`` (valid 1900-2099).
 Windows: China's State Council holiday notices give seven to eight days off from new year's eve; plants
 stop earlier and restart later, so a fortnight before and after are windows of their own.
-Release days: GACC notices for 2020 (day 25) and 2025 (day 20; January and February come out together in
-March); Japan MOF day 27-30 of the next month; US Census about 35 days and Eurostat about 45 days after
-the month ends. A calendar is a plan, not a record: what is rebuilt from it is marked ``inferred``.
+Release days: GACC's notices where they are at hand (``calendars/gacc.csv``: 2020 and 2025), else as these do (until 2020 day 25, then
+day 20; January and February come out together in March); Japan MOF day 27-30 of the next month; US Census about 35 days and Eurostat
+about 45 days after the month ends. A calendar is a plan, not a record: what is rebuilt from it is marked ``inferred``.
 """
 
+import csv
 from datetime import UTC, date, datetime, timedelta
+from functools import cache
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from lunardate import LunarDate
+
+CALENDARS = Path(__file__).parent / "calendars"
 
 LUNAR_WINDOWS: dict[str, tuple[int, int]] = {"pre": (-14, -1), "during": (0, 7), "post": (8, 21)}
 """Window name -> (first, last) day relative to the lunar new year's day, both inclusive."""
@@ -77,6 +82,13 @@ def lunar_exposure(periods: pd.PeriodIndex) -> np.ndarray:
     return exposure
 
 
+@cache
+def _planned(office: str) -> dict[str, datetime]:
+    """Period -> release, of the notices that are at hand."""
+    with (CALENDARS / f"{office}.csv").open(newline="") as file:
+        return {row["period"]: datetime.fromisoformat(row["released_on"]).replace(tzinfo=UTC) for row in csv.DictReader(file)}
+
+
 def inferred_release(reporter: str, period: pd.Period) -> datetime:
     """When `reporter`'s figure for `period` was first known by its publisher's calendar (00:00 UTC).
 
@@ -84,6 +96,8 @@ def inferred_release(reporter: str, period: pd.Period) -> datetime:
     """
     following = period + 1
     if reporter == "CHN":
+        if planned := _planned("gacc").get(str(period)):
+            return planned
         if period.month == 1 and period.year >= 2020:
             following += 1
         day = 20 if period.year >= 2021 else 25

@@ -57,6 +57,16 @@ class Watch(_Record):
                 raise ValueError(f"{code!r} is not an ISO 3166 alpha-3 code")
         return value
 
+    @model_validator(mode="after")
+    def _no_good_counts_twice(self) -> "Watch":
+        codes = [(hs, name) for name, family in self.families.items() for hs in family.hs]
+        for n, (a, one) in enumerate(codes):
+            for b, other in codes[n + 1 :]:
+                if a.startswith(b) or b.startswith(a):
+                    longer, shorter = sorted((a, b), key=len, reverse=True)
+                    raise ValueError(f"families {one} and {other}: {longer} is {shorter} or a part of it, and would count twice")
+        return self
+
     def units(self) -> list[tuple[str, str, str]]:
         """(unit id, importer, family), families outermost."""
         return [(f"{self.exporter}.{i}.{f}", i, f) for f in self.families for i in self.importers if i != self.exporter]

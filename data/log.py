@@ -1,6 +1,6 @@
 """The log of what was known when: append-only, two clocks, one writer at a time.
 
-On disk, below one folder::
+In a folder or a bucket (:mod:`data.store`)::
 
     observations/<sha>.parquet   new releases of one ingest, named by content, sorted by cell; or several such, compacted into one
     covariates/<sha>.parquet     the same for covariates
@@ -24,7 +24,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -33,14 +33,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
-from filelock import FileLock, Timeout
 
-from data.durable import write_durably
 from data.observations import COVARIATE_KEY, OBSERVATION_KEY, Parsed, identities, parse_observations
 from data.screens import SERIES, missing_months, screened
 from data.sources import source_for
+from data.sources.packed import unpacked
+from data.store import Locked, Store, open_store
 
-LOCK_SECONDS = 10
+LOCK_SECONDS = 10.0
 FEW_CODES = 1000
 """HS codes in a file up to which only what the log has of them is read."""
 ACCEPTED = "accepted"
@@ -51,7 +51,7 @@ _LOGS = {
 }
 _CODE = {"observations": "hs_code", "covariates": "series"}
 """What a read of a part of the log is by, and what files are sorted by first."""
-_MEMBERS = b"quietquota.members"
+_MEMBERS, _CODES = b"quietquota.members", b"quietquota.codes"
 ROW_GROUP = 65_536
 """Releases that are read, or skipped, together."""
 _TEXT = pa.string()
@@ -61,12 +61,18 @@ _SCHEMAS = {
         [(c, _TEXT) for c in OBSERVATION_KEY]
         + [("net_weight_kg", pa.float64()), ("value_usd", pa.float64()), ("released_at", _INSTANT)]
         + [("source", _TEXT), ("status", _TEXT), ("released_at_basis", _TEXT)]
+        + [("supplementary_quantity", pa.float64()), ("supplementary_unit", _TEXT)]
     ),
     "covariates": pa.schema(
         [(c, _TEXT) for c in COVARIATE_KEY]
         + [("value", pa.float64()), ("released_at", _INSTANT), ("source", _TEXT), ("released_at_basis", _TEXT)]
     ),
 }
+_DICTIONARIES = {
+    kind: pa.schema([f.with_type(pa.dictionary(pa.int32(), _TEXT)) if f.type == _TEXT else f for f in schema])
+    for kind, schema in _SCHEMAS.items()
+}
+"""How it is read: of a text that is met a million times, numbers."""
 
 
 class LogError(RuntimeError):
@@ -106,25 +112,26 @@ class Receipt:
 
 
 class ReleaseLog:
-    def __init__(self, root: Path) -> None:
-        self.root = root
+    def __init__(self, place: str | Path) -> None:
+        """place : as :func:`data.store.open_store` takes it."""
+        self.store: Store = open_store(place)
 
     def ingest(self, raw: bytes, name: str, source: str | None = None, now: datetime | None = None) -> Receipt:
         """Judge one file, append what is new, keep the rest aside. Raises InputError, LogBusy."""
-        chosen = source_for(raw, name, source)
-        parsed = chosen.parse(raw, name)
+        content = unpacked(raw, name)
+        chosen = source_for(content, name, source)
+        parsed = chosen.parse(content, name)
         moment = now or datetime.now(UTC)
         with self._locked():
             return self._append(chosen.kind, chosen.name, parsed, raw, name, moment)
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        self.root.mkdir(parents=True, exist_ok=True)
         try:
-            with FileLock(self.root / ".lock", timeout=LOCK_SECONDS):
+            with self.store.lock(".lock", LOCK_SECONDS):
                 yield
-        except Timeout as error:
-            raise LogBusy(f"{self.root}: another ingest is writing to this log; try again when it is done") from error
+        except Locked as error:
+            raise LogBusy(f"another ingest is writing to this log. {error}") from error
 
     def _append(
         self, kind: str, source: str, parsed: Parsed, raw: bytes, name: str, now: datetime, accepting: dict[str, Any] | None = None
@@ -142,20 +149,17 @@ class ReleaseLog:
             fresh, held, findings = self._quarantined(fresh.reset_index(drop=True), logged)
         digest = hashlib.sha256(raw).hexdigest()
         stamp = now.strftime("%Y%m%dT%H%M%S%fZ")
-        kept = self.root / "raw" / f"{digest[:16]}.zst"
-        if not kept.exists():
-            sink = pa.BufferOutputStream()
-            with pa.CompressedOutputStream(sink, "zstd") as stream:
-                stream.write(raw)
-            write_durably(kept, sink.getvalue())
+        kept = f"raw/{digest[:16]}.zst"
+        if not self.store.exists(kept):
+            self.store.write(kept, _compressed(raw))
         rejected_file = None
         if len(rejected):
             text = rejected.to_csv(index=False)
             rejected_file = f"rejected/{hashlib.sha256(text.encode()).hexdigest()[:16]}.csv"
-            write_durably(self.root / rejected_file, text.encode())
+            self.store.write(rejected_file, text.encode())
         batch = None
         if len(fresh):
-            batch = self._write(kind, fresh, []).relative_to(self.root).as_posix()
+            batch = self._write(kind, fresh, [])
         receipt = Receipt(
             file=name,
             sha256=digest,
@@ -171,10 +175,9 @@ class ReleaseLog:
             last_release=fresh["released_at"].max().isoformat() if len(fresh) else None,
             quarantined=len(held),
             findings=findings,
-            notes=missing_months(parsed.accepted) if kind == "observations" and len(parsed.accepted) else [],
+            notes=[*parsed.notes, *(missing_months(parsed.accepted) if kind == "observations" and len(parsed.accepted) else [])],
         )
-        content = json.dumps(asdict(receipt), indent=1).encode()
-        write_durably(self.root / "receipts" / f"{stamp}-{digest[:8]}.json", content)
+        self.store.write(f"receipts/{stamp}-{digest[:8]}.json", json.dumps(asdict(receipt), indent=1).encode())
         return receipt
 
     def _quarantined(self, fresh: pd.DataFrame, logged: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame, list[dict[str, Any]]]:
@@ -185,21 +188,20 @@ class ReleaseLog:
         found = [finding for finding in screened(fresh, history) if finding.id not in accepted]
         for finding in found:
             text = fresh.loc[list(finding.rows)].to_csv(index=False, float_format="%.17g")
-            write_durably(self.root / "quarantine" / f"{finding.id}.csv", text.encode())
+            self.store.write(f"quarantine/{finding.id}.csv", text.encode())
         rows = sorted({row for finding in found for row in finding.rows})
         told = [{"id": f.id, "screen": f.screen, "says": f.says, "rows": len(f.rows)} for f in found]
-        return fresh.drop(index=rows), fresh.loc[rows], told
+        return fresh.drop(index=rows) if rows else fresh, fresh.loc[rows], told
 
     def accept(self, finding: str, now: datetime | None = None) -> Receipt:
         """Append the rows that `finding` holds back: someone has looked. Rows that another finding holds as well are taken too.
 
         Raises LogError where there is no such finding, LogBusy.
         """
-        path = self.root / "quarantine" / f"{finding}.csv"
-        if Path(finding).name != finding or not path.is_file():
-            held = sorted(p.stem for p in (self.root / "quarantine").glob("*.csv"))
+        held = [_stem(name) for name in self.store.names("quarantine")]
+        if finding not in held:
             raise LogError(f"{finding}: no such finding; held back are {', '.join(held) or 'none'}")
-        raw = path.read_bytes()
+        raw = self.store.read(f"quarantine/{finding}.csv")
         text = pd.read_csv(io.BytesIO(raw), dtype=str, keep_default_na=False)
         screen = {"id": finding, "screen": finding.rpartition("-")[0], "says": "accepted", "rows": len(text)}
         parsed, moment = parse_observations(text.drop(columns="line")), now or datetime.now(UTC)
@@ -208,36 +210,45 @@ class ReleaseLog:
 
     def raw(self, sha256: str) -> bytes:
         """A file as it was ingested. Raises LogError where there is none, or where its content is not what came."""
-        path = self.root / "raw" / f"{sha256[:16]}.zst"
-        if not path.is_file():
+        name = f"raw/{sha256[:16]}.zst"
+        if not self.store.exists(name):
             raise LogError(f"{sha256}: no such file was ingested; the receipts name those that were")
-        with pa.CompressedInputStream(pa.OSFile(str(path)), "zstd") as stream:
+        with pa.CompressedInputStream(pa.BufferReader(self.store.read(name)), "zstd") as stream:
             content = stream.read()
         if not hashlib.sha256(content).hexdigest().startswith(sha256):
-            raise LogError(f"{path}: its content is not what came; restore it from a copy")
+            raise LogError(f"{self.store.url}/{name}: its content is not what came; restore it from a copy")
         return bytes(content)
 
     def receipts(self) -> list[Receipt]:
-        return [Receipt(**json.loads(p.read_text())) for p in sorted((self.root / "receipts").glob("*.json"))]
+        return [Receipt(**json.loads(self.store.local(name).read_bytes())) for name in self.store.names("receipts")]
 
-    def _batches(self, kind: str) -> list[Path]:
-        """Files that count: not those that a compaction has taken up and not yet removed."""
-        files = {p.stem: p for p in sorted((self.root / kind).glob("*.parquet"))}
-        taken_up = {name for p in files.values() for name in _members(p)}
-        return [p for stem, p in files.items() if stem not in taken_up]
+    def _batches(self, kind: str) -> dict[str, Path]:
+        """Files that count, by name: not those that a compaction has taken up and not yet removed."""
+        files = {name: self.store.local(name) for name in self.store.names(kind)}
+        stands_for = {name: frozenset(_members(path) or [_stem(name)]) for name, path in files.items()}
+        return {name: path for name, path in files.items() if not any(stands_for[name] < other for other in stands_for.values())}
 
     def _table(self, kind: str, until: datetime | None = None, codes: Sequence[str] | None = None) -> pa.Table:
-        """Releases known at `until`, of the HS codes given (of covariates, the series)."""
+        """Releases known at `until`, of the HS codes given (of covariates, the series); texts as dictionaries."""
         files = self._batches(kind)
         if not files:
-            return _SCHEMAS[kind].empty_table()
+            return _DICTIONARIES[kind].empty_table()
         conditions = [] if until is None else [pc.field("released_at") <= pa.scalar(pd.Timestamp(until), _INSTANT)]
         conditions += [] if codes is None else [pc.field(_CODE[kind]).isin(pa.array(codes, _TEXT))]
-        dataset = ds.dataset([str(f) for f in files], schema=_SCHEMAS[kind])
+        paths, schema = [str(path) for path in files.values()], _DICTIONARIES[kind]
+        texts = [f.name for f in schema if pa.types.is_dictionary(f.type)]
+        dataset = ds.dataset(paths, schema=schema, format=ds.ParquetFileFormat(dictionary_columns=texts))
         return dataset.to_table(filter=functools.reduce(operator.and_, conditions) if conditions else None)
 
+    def _with_subdivisions(self, kind: str, codes: Sequence[str] | None) -> list[str] | None:
+        """Codes that the log has, and that are one of `codes` or a customs office's subdivision of one."""
+        if codes is None or kind != "observations":
+            return None if codes is None else list(codes)
+        known = {code for path in self._batches(kind).values() for code in _codes_in(path, kind)}
+        return sorted(code for code in known if code.startswith(tuple(codes)))
+
     def _all(self, kind: str, until: datetime | None = None, codes: Sequence[str] | None = None) -> pd.DataFrame:
-        return self._table(kind, until, codes).to_pandas()
+        return _typed(self._table(kind, until, codes), kind)
 
     def compact(self) -> dict[str, int]:
         """Merge batches into one a kind, sorted, so that a read of few codes skips the rest. {kind: batches merged}; answers stay.
@@ -249,47 +260,45 @@ class ReleaseLog:
             for kind in _LOGS:
                 files = self._batches(kind)
                 if len(files) > 1:
-                    names = sorted(name for f in files for name in (_members(f) or [f.stem]))
-                    path = self._write(kind, self._all(kind), names)
-                    for file in files:
-                        if file != path:
-                            file.unlink()
-                # What an interrupted compaction left.
-                for file in set((self.root / kind).glob("*.parquet")) - set(self._batches(kind)):
-                    file.unlink()
+                    members = sorted(m for name, path in files.items() for m in (_members(path) or [_stem(name)]))
+                    self._write(kind, self._all(kind), members)
+                # These, and what an interrupted compaction left.
+                for name in set(self.store.names(kind)) - set(self._batches(kind)):
+                    self.store.delete(name)
                 merged[kind] = len(files)
         return merged
 
-    def _write(self, kind: str, rows: pd.DataFrame, members: list[str]) -> Path:
-        """One Parquet file named by its content, sorted by cell; `members` are the batches it stands for."""
+    def _write(self, kind: str, rows: pd.DataFrame, members: list[str]) -> str:
+        """The name of one Parquet file, named by its content, sorted by cell; `members` are the batches it stands for."""
         key, _ = _LOGS[kind]
         rows = rows.sort_values([_CODE[kind], *(c for c in key if c != _CODE[kind]), "released_at"], kind="stable")
-        schema = _SCHEMAS[kind].with_metadata({_MEMBERS: json.dumps(members).encode()})
+        codes = rows[_CODE[kind]].unique().tolist()
+        schema = _SCHEMAS[kind].with_metadata({_MEMBERS: json.dumps(members).encode(), _CODES: json.dumps(codes).encode()})
         table = pa.Table.from_pandas(rows, schema=_SCHEMAS[kind], preserve_index=False).cast(schema)
         sink = pa.BufferOutputStream()
         pq.write_table(table, sink, compression="zstd", write_page_checksum=True, row_group_size=ROW_GROUP)
-        content = sink.getvalue()
-        path = self.root / kind / f"{hashlib.sha256(content).hexdigest()[:16]}.parquet"
-        write_durably(path, content)
-        return path
+        content = sink.getvalue().to_pybytes()
+        name = f"{kind}/{hashlib.sha256(content).hexdigest()[:16]}.parquet"
+        self.store.write(name, content)
+        return name
 
     def verify(self) -> int:
         """Compare every batch with its name, which is its content's hash. Returns how many; raises LogError."""
         count = 0
         for kind in _LOGS:
-            for path in sorted((self.root / kind).glob("*.parquet")):
-                content = path.read_bytes()
-                if hashlib.sha256(content).hexdigest()[:16] != path.stem:
-                    raise LogError(f"{path}: its content is not what was written; restore it from a copy")
+            for name in self.store.names(kind):
+                if hashlib.sha256(self.store.read(name)).hexdigest()[:16] != _stem(name):
+                    raise LogError(f"{self.store.url}/{name}: its content is not what was written; restore it from a copy")
                 count += 1
+        written = self._names()
         for receipt in self.receipts():
-            if receipt.batch and Path(receipt.batch).stem not in self._names():
-                raise LogError(f"{self.root / receipt.batch}: a receipt names it, and it is gone; restore it from a copy")
+            if receipt.batch and _stem(receipt.batch) not in written:
+                raise LogError(f"{self.store.url}/{receipt.batch}: a receipt names it, and it is gone; restore it from a copy")
         return count
 
     def _names(self) -> set[str]:
         """All batches that were ever written, merged or not."""
-        return {name for kind in _LOGS for p in self._batches(kind) for name in (_members(p) or [p.stem])}
+        return {m for kind in _LOGS for name, path in self._batches(kind).items() for m in (_members(path) or [_stem(name)])}
 
     def fingerprint(self) -> str:
         """Of everything logged, compacted or not: batches are named by their content."""
@@ -299,10 +308,10 @@ class ReleaseLog:
         """The last instant the log can speak of: its last ingest, or a release dated later still."""
         receipts = self.receipts()
         if not receipts:
-            raise LogError(f"{self.root}: the log is empty; ingest a file first (quietquota ingest PATH)")
+            raise LogError(f"{self.store.url}: the log is empty; ingest a file first (quietquota ingest PATH)")
         return max(datetime.fromisoformat(told) for r in receipts for told in (r.ingested_at, r.last_release) if told)
 
-    def _ordered(self, kind: str, as_of: datetime, codes: Sequence[str] | None) -> tuple[pd.DataFrame, np.ndarray]:
+    def _ordered(self, kind: str, as_of: datetime, codes: Sequence[str] | None) -> tuple[pa.Table, np.ndarray]:
         """(every release known at `as_of`, a cell's together and oldest first; a number of each one's cell)."""
         horizon = self.horizon()
         if as_of > horizon:
@@ -310,35 +319,73 @@ class ReleaseLog:
                 f"as-of {as_of.isoformat()} lies past the log's horizon {horizon.isoformat()}: "
                 "what is released in between is not known here; ingest newer files or ask for an earlier as-of"
             )
-        known = self._all(kind, as_of, codes)
+        known = self._table(kind, as_of, self._with_subdivisions(kind, codes))
         key, _ = _LOGS[kind]
-        (cell,) = identities([known], [_CODE[kind], *(c for c in key if c != _CODE[kind])])
-        released = known["released_at"].dt.tz_localize(None).to_numpy()
-        ordered = (cell[1:] > cell[:-1]) | ((cell[1:] == cell[:-1]) & (released[1:] >= released[:-1]))
-        if ordered.all():
-            return known, cell
-        order = np.lexsort((released, cell))
-        return known.iloc[order].reset_index(drop=True), cell[order]
+        cell = _numbered(known, [_CODE[kind], *(c for c in key if c != _CODE[kind])])
+        released = known["released_at"].to_numpy()
+        # One compacted file is sorted already.
+        if not ((cell[1:] > cell[:-1]) | ((cell[1:] == cell[:-1]) & (released[1:] >= released[:-1]))).all():
+            order = np.lexsort((released, cell))
+            known, cell = known.take(order), cell[order]
+        return known, cell
 
     def releases(self, kind: str, as_of: datetime, codes: Sequence[str] | None = None) -> pd.DataFrame:
-        """Every release known at `as_of`, a cell's together and oldest first. codes : only these HS codes (of covariates, series);
-        what is asked for is what is read. Raises PastHorizon.
+        """Every release known at `as_of`, a cell's together and oldest first. codes : only these HS codes and what offices
+        divide them into (of covariates, series); what is asked for is what is read. Raises PastHorizon.
         """
-        return self._ordered(kind, as_of, codes)[0]
+        return _typed(self._ordered(kind, as_of, codes)[0], kind)
 
     def as_of(self, kind: str, as_of: datetime, codes: Sequence[str] | None = None) -> pd.DataFrame:
         """One row a cell: its last release known at `as_of`, with ``releases``, how many there were by then. codes : :meth:`releases`."""
         known, cell = self._ordered(kind, as_of, codes)
         ends = np.flatnonzero(np.r_[cell[1:] != cell[:-1], True][: len(cell)])
-        last = known.iloc[ends].reset_index(drop=True).assign(releases=np.diff(ends, prepend=-1))
+        last = _typed(known.take(ends), kind).assign(releases=np.diff(ends, prepend=-1))
         last.attrs["as_of"] = as_of.isoformat()
         return last
+
+
+def _numbered(table: pa.Table, columns: list[str]) -> np.ndarray:
+    """Each row a number, the same where all `columns`, dictionaries, are the same, in the order of the columns' texts."""
+    number, size = np.zeros(len(table), np.int64), 1
+    for column in columns:
+        one = table[column].unify_dictionaries().combine_chunks() if len(table) else pa.array([], pa.dictionary(pa.int32(), _TEXT))
+        texts = one.dictionary.to_numpy(zero_copy_only=False)
+        rank = np.empty(len(texts), np.int64)
+        rank[np.argsort(texts, kind="stable")] = np.arange(len(texts))
+        if size * (len(texts) + 1) > np.iinfo(np.int64).max:
+            number, seen = pd.factorize(number, sort=True)
+            size = len(seen)
+        number, size = number * (len(texts) + 1) + rank[one.indices.to_numpy()], size * (len(texts) + 1)
+    return number
+
+
+def _typed(table: pa.Table, kind: str) -> pd.DataFrame:
+    return table.cast(_SCHEMAS[kind]).to_pandas()
+
+
+def _stem(name: str) -> str:
+    return PurePosixPath(name).stem
+
+
+def _compressed(raw: bytes) -> bytes:
+    sink = pa.BufferOutputStream()
+    with pa.CompressedOutputStream(sink, "zstd") as stream:
+        stream.write(raw)
+    content: bytes = sink.getvalue().to_pybytes()
+    return content
 
 
 def _members(path: Path) -> list[str]:
     """The batches that a file stands for; none, if it is one."""
     told = pq.read_schema(path).metadata or {}
     return list(json.loads(told.get(_MEMBERS, b"[]")))
+
+
+def _codes_in(path: Path, kind: str) -> list[str]:
+    told = (pq.read_schema(path).metadata or {}).get(_CODES)
+    if told is None:
+        return list(pq.read_table(path, columns=[_CODE[kind]])[_CODE[kind]].unique().to_pylist())
+    return list(json.loads(told))
 
 
 def _dated(rows: pd.DataFrame, logged: pd.DataFrame, key: list[str], figures: list[str]) -> tuple[pd.DataFrame, int]:

@@ -12,6 +12,8 @@ from functools import cache
 import numpy as np
 import pandas as pd
 import pandera.pandas as pa
+import pyarrow
+import pyarrow.compute as pc
 import pycountry
 
 STATUSES = ("reported", "suppressed", "withdrawn", "estimated")
@@ -20,13 +22,23 @@ WORLD = "WLD"
 
 OBSERVATION_KEY = ["reporter", "exporter", "importer", "hs_code", "period"]
 OBSERVATION_COLUMNS = [*OBSERVATION_KEY, "net_weight_kg", "value_usd", "released_at"]
-OBSERVATION_OPTIONAL = {"source": "", "status": "reported", "released_at_basis": "stated", "revised_at": ""}
+OBSERVATION_OPTIONAL = {
+    "source": "", "status": "reported", "released_at_basis": "stated", "revised_at": "",
+    "supplementary_quantity": "", "supplementary_unit": "",
+}  # fmt: skip
+"""Supplementary: what the office counts beside the weight (pieces, litres, carats), as it says it; kept, and not read by the model."""
 COVARIATE_KEY = ["series", "exporter", "importer", "family", "period"]
 COVARIATE_COLUMNS = ["series", "exporter", "importer", "period", "value", "released_at"]
 COVARIATE_OPTIONAL = {"family": "", "source": "", "released_at_basis": "stated", "revised_at": ""}
 
+NUMBERS = ("net_weight_kg", "value_usd", "supplementary_quantity", "value")
+"""Columns whose cells seldom repeat."""
 _MONTH = r"(?:19|20)[0-9]{2}-(?:0[1-9]|1[0-2])"
 _NUMBER = r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?"
+
+
+LARGEST = 1e14
+"""Kilograms, or US dollars, that are more than all countries trade in a year (12 billion t by sea and 24 trillion USD in 2023: UNCTAD)."""
 
 
 class InputError(ValueError):
@@ -41,10 +53,12 @@ class Parsed:
     was inferred from a calendar, when the file itself came out; should the log know another figure of the cell, this one is a revision
     of that day. NaT elsewhere.
     rejected : the original text of the other rows plus ``line``, ``column``, ``reason``; one row a failure.
+    notes : what else is to be said of the file.
     """
 
     accepted: pd.DataFrame
     rejected: pd.DataFrame
+    notes: tuple[str, ...] = ()
 
 
 @cache
@@ -60,14 +74,26 @@ def _is_empty_or_country(s: pd.Series) -> pd.Series:
     return s.isin(countries()) | (s == "")
 
 
+def _numbers(s: pd.Series) -> np.ndarray:
+    """Of texts that are a number, which; of others NaN."""
+    texts = pyarrow.Array.from_pandas(s, type=pyarrow.string()).fill_null("")
+    written = pc.match_substring_regex(texts, f"^(?:{_NUMBER})$")
+    # Arrow reads no sign before a number that is not negative.
+    return pc.cast(pc.utf8_ltrim(pc.if_else(written, texts, None), characters="+"), pyarrow.float64()).to_numpy(zero_copy_only=False)
+
+
 def _is_number(s: pd.Series) -> pd.Series:
-    written = s.str.fullmatch(_NUMBER).astype(bool)
-    return written & np.isfinite(pd.to_numeric(s.where(written), errors="coerce"))
+    return pd.Series(np.isfinite(_numbers(s)), s.index)
 
 
 def _is_amount_or_empty(s: pd.Series) -> pd.Series:
-    number = _is_number(s)
-    return (s == "") | (number & (pd.to_numeric(s.where(number), errors="coerce").fillna(0) >= 0))
+    number = _numbers(s)
+    return (s == "") | (np.isfinite(number) & (number >= 0))
+
+
+def _is_possible(s: pd.Series) -> pd.Series:
+    number = _numbers(s)
+    return pd.Series(~(np.isfinite(number) & (number > LARGEST)), s.index)
 
 
 def _is_period(s: pd.Series) -> pd.Series:
@@ -95,6 +121,7 @@ _COUNTRY = _check(_is_country, "is not an ISO 3166 alpha-3 code (or WLD)")
 _PERIOD = _check(_is_period, "is neither a month YYYY-MM nor two adjacent months YYYY-MM/YYYY-MM")
 _INSTANT = _check(_is_instant, "is not an ISO 8601 instant or date")
 _INSTANT_OR_EMPTY = _check(lambda s: (s == "") | _is_instant(s), "is neither empty nor an ISO 8601 instant or date")
+_POSSIBLE = _check(_is_possible, f"is more than the world trades in a year ({LARGEST:.0e})")
 _BASIS = _check(lambda s: s.isin(["stated", "inferred"]), "is neither stated nor inferred")
 
 _OBSERVATION_SCHEMA = pa.DataFrameSchema(
@@ -104,8 +131,9 @@ _OBSERVATION_SCHEMA = pa.DataFrameSchema(
         "importer": pa.Column(str, _COUNTRY),
         "hs_code": pa.Column(str, _check(lambda s: s.str.fullmatch(r"[0-9]{2,10}|TOTAL"), "is neither 2-10 digits nor TOTAL")),
         "period": pa.Column(str, _PERIOD),
-        "net_weight_kg": pa.Column(str, _check(_is_amount_or_empty, "is not a finite number >= 0 (kg)")),
-        "value_usd": pa.Column(str, _check(_is_amount_or_empty, "is not a finite number >= 0 (USD)")),
+        "net_weight_kg": pa.Column(str, [_check(_is_amount_or_empty, "is not a finite number >= 0 (kg)"), _POSSIBLE]),
+        "value_usd": pa.Column(str, [_check(_is_amount_or_empty, "is not a finite number >= 0 (USD)"), _POSSIBLE]),
+        "supplementary_quantity": pa.Column(str, _check(_is_amount_or_empty, "is not a finite number >= 0")),
         "released_at": pa.Column(str, _INSTANT),
         "status": pa.Column(str, _check(lambda s: s.isin(STATUSES), f"is not one of {', '.join(STATUSES)}")),
         "released_at_basis": pa.Column(str, _BASIS),
@@ -158,6 +186,11 @@ def _complete(text: pd.DataFrame, required: list[str], optional: dict[str, str])
     return complete.reset_index(drop=True)
 
 
+def _unread(text: pd.DataFrame, columns: list[str]) -> tuple[str, ...]:
+    extra = [str(c) for c in text.columns if c not in columns]
+    return (f"no part of the format, and not read: column {', '.join(extra)}",) if extra else ()
+
+
 def _split(
     text: pd.DataFrame, schema: pa.DataFrameSchema, further: dict[str, pd.Series], line: pd.Series
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -165,7 +198,7 @@ def _split(
     # Of a column's many cells few differ: each text is looked at once, and the schema then names what is wrong with the rows at fault.
     doubtful = np.zeros(len(text), bool)
     for name, column in schema.columns.items():
-        codes, texts = pd.factorize(text[name])
+        codes, texts = (slice(None), text[name]) if name in NUMBERS else pd.factorize(text[name])
         good = np.logical_and.reduce([np.asarray(check(pd.Series(texts)).check_output, bool) for check in column.checks])
         doubtful |= ~good[codes]
     try:
@@ -177,7 +210,9 @@ def _split(
     rejected = text.assign(line=line).loc[failures["row"]].reset_index(drop=True)
     value = [str(text.at[r, c]) if c in text else "" for r, c in zip(failures["row"], failures["column"], strict=True)]
     rejected = rejected.assign(column=failures["column"].to_numpy(), value_found=value, reason=failures["reason"].to_numpy())
-    return text.assign(line=line).drop(index=list(failures["row"].unique())), rejected
+    good = ~text.index.isin(failures["row"])
+    whole = text.assign(line=line)
+    return whole if good.all() else whole[good], rejected
 
 
 def parse_observations(text: pd.DataFrame, line: pd.Series | None = None) -> Parsed:
@@ -197,12 +232,13 @@ def parse_observations(text: pd.DataFrame, line: pd.Series | None = None) -> Par
     }
     good, rejected = _split(rows, _OBSERVATION_SCHEMA, further, place)
     accepted = good.assign(
-        net_weight_kg=pd.to_numeric(good["net_weight_kg"]).astype(float),
-        value_usd=pd.to_numeric(good["value_usd"]).astype(float),
+        net_weight_kg=_numbers(good["net_weight_kg"]),
+        value_usd=_numbers(good["value_usd"]),
+        supplementary_quantity=_numbers(good["supplementary_quantity"]),
         **_instants(good),
     )
     columns = [*OBSERVATION_COLUMNS, *OBSERVATION_OPTIONAL, "line"]
-    return Parsed(accepted[columns].reset_index(drop=True), rejected)
+    return Parsed(accepted[columns].reset_index(drop=True), rejected, _unread(text, columns))
 
 
 def _instants(rows: pd.DataFrame) -> dict[str, pd.Series]:
@@ -217,8 +253,8 @@ def parse_covariates(text: pd.DataFrame, line: pd.Series | None = None) -> Parse
     place = pd.Series(range(2, len(rows) + 2)) if line is None else line.reset_index(drop=True)
     good, rejected = _split(rows, _COVARIATE_SCHEMA, {}, place)
     accepted = good.assign(
-        value=pd.to_numeric(good["value"]).astype(float),
+        value=_numbers(good["value"]),
         **_instants(good),
     )
     columns = [*COVARIATE_KEY, "value", "released_at", "source", "released_at_basis", "revised_at", "line"]
-    return Parsed(accepted[columns].reset_index(drop=True), rejected)
+    return Parsed(accepted[columns].reset_index(drop=True), rejected, _unread(text, columns))

@@ -16,8 +16,9 @@ variable             dims                       meaning
 
 Coordinates: ``period`` (month starts), ``unit`` with ``unit_importer`` and ``unit_family``, ``signal`` with
 ``signal_unit``, ``signal_side`` (``exporter`` or ``importer``: whose figure it is) and ``signal_hs``.
-The last :data:`AHEAD` months lie after the as-of month. ``attrs``: ``as_of``, ``exporter``, ``fingerprint``
-(SHA-256 of all of it) and ``horizon`` index of the as-of month.
+The last :data:`AHEAD` months lie after the as-of month. ``attrs``: ``as_of``, ``exporter``, ``horizon`` (index of the as-of month),
+``sources`` (whose figures it holds), ``log`` (fingerprint of the log it was read from) and ``fingerprint`` (SHA-256 of all its figures).
+Each variable has ``units``. :func:`checked` holds every panel to this; docs/data-structures.md walks through one.
 """
 
 import hashlib
@@ -30,25 +31,38 @@ import xarray as xr
 from data.calendar import LUNAR_WINDOWS, lunar_exposure
 from data.config import Watch
 from data.log import LogError, ReleaseLog
+from data.observations import OBSERVATION_KEY
 
 AHEAD = 3
 SIDES = ("exporter", "importer")
 ABSENCE = ("known", "not_yet_published", "suppressed", "withdrawn", "two_month_sum", "estimated", "no_figure")
 """Codes 0..6. ``not_yet_published``: after the reporter's last figure; ``no_figure``: a gap before it."""
 _BY_STATUS = {"suppressed": 2, "withdrawn": 3, "estimated": 5}
+_WORST = ["reported", "estimated", "withdrawn", "suppressed"]
+UNITS = {
+    "kg": "kg", "absence": "1", "releases": "1", "two_month_kg": "kg", "control_kg": "kg", "covariates": "as the series", "lunar": "1",
+}  # fmt: skip
+DIMS = {
+    "kg": ("signal", "period"), "absence": ("signal", "period"), "releases": ("signal", "period"), "two_month_kg": ("signal", "period"),
+    "control_kg": ("importer", "side", "period"), "covariates": ("covariate", "unit", "period"), "lunar": ("window", "period"),
+}  # fmt: skip
 Panel = xr.Dataset
+
+
+class PanelError(RuntimeError):
+    """A panel that does not keep its contract: a fault of ours and not of the figures."""
 
 
 def read_panel(log: ReleaseLog, watch: Watch, as_of: datetime) -> Panel:
     """The panel of `watch` as known at `as_of`. Raises LogError when nothing of it was known."""
-    wanted = [hs for family in watch.families.values() for hs in family.hs] + [watch.control or ""]
+    wanted = [hs for family in watch.families.values() for hs in family.hs] + ([watch.control] if watch.control else [])
     observations = log.as_of("observations", as_of, wanted)
     ours = observations[(observations["exporter"] == watch.exporter) & observations["importer"].isin(watch.importers)]
-    codes = {hs: family for family, record in watch.families.items() for hs in record.hs}
-    goods = ours[ours["hs_code"].isin(codes)].assign(family=lambda o: o["hs_code"].map(codes))
+    goods = _of_families(ours, watch)
     if goods.empty:
+        codes = sorted(hs for family in watch.families.values() for hs in family.hs)
         raise LogError(
-            f"no figure of {watch.exporter} to {', '.join(watch.importers)} in {', '.join(sorted(codes))} was known at {as_of.isoformat()}"
+            f"no figure of {watch.exporter} to {', '.join(watch.importers)} in {', '.join(codes)} was known at {as_of.isoformat()}"
         )
     figures = goods[goods["status"] == "reported"] if (goods["status"] == "reported").any() else goods
     first = pd.Period(figures["period"].str.slice(0, 7).min(), freq="M")
@@ -72,9 +86,70 @@ def read_panel(log: ReleaseLog, watch: Watch, as_of: datetime) -> Panel:
     panel["control_kg"] = ("importer", "side", "period"), _control(ours, watch, panel, periods)
     panel["covariates"] = ("covariate", "unit", "period"), _covariates(log, watch, as_of, units, periods)
     panel["lunar"] = ("window", "period"), lunar_exposure(periods)
-    panel.attrs = {"as_of": as_of.isoformat(), "exporter": watch.exporter, "horizon": len(periods) - 1 - AHEAD}
-    panel.attrs["fingerprint"] = fingerprint(panel)
+    for name, unit in UNITS.items():
+        panel[name].attrs["units"] = unit
+    sources = sorted(ours["source"].str.split(r"[: ]", n=1, regex=True).str[0].unique())
+    panel.attrs = {
+        "as_of": as_of.isoformat(),
+        "exporter": watch.exporter,
+        "horizon": len(periods) - 1 - AHEAD,
+        "sources": ", ".join(name or "canonical" for name in sources),
+        "log": log.fingerprint(),
+        "fingerprint": fingerprint(panel),
+    }
+    return checked(panel)
+
+
+def checked(panel: Panel) -> Panel:
+    """`panel`, if it keeps its contract. Raises PanelError, which names the variable and the first cell at fault."""
+
+    def must(good: xr.DataArray, says: str) -> None:
+        if not bool(good.all()):
+            bad = np.unravel_index(int(np.argmin(good.values)), good.shape)
+            cell = ", ".join(str(good[d].values[i]) if d in good.coords else str(i) for d, i in zip(good.dims, bad, strict=True))
+            raise PanelError(f"panel: {says}; first at {cell}")
+
+    missing = [name for name in UNITS if name not in panel]
+    if missing:
+        raise PanelError(f"panel: no variable {', '.join(missing)}")
+    for name, dims in DIMS.items():
+        if panel[name].dims != dims:
+            raise PanelError(f"panel: {name} has the dimensions {panel[name].dims} and not {dims}")
+    for name in ("period", "unit", "signal"):
+        if not panel.indexes[name].is_unique:
+            raise PanelError(f"panel: two {name}s of one name")
+    if not (np.diff(panel["period"].values.astype("M8[M]")) == np.timedelta64(1, "M")).all():
+        raise PanelError("panel: period does not go month by month")
+    known = panel["absence"] == ABSENCE.index("known")
+    must((panel["absence"] >= 0) & (panel["absence"] < len(ABSENCE)), "absence is no code of ABSENCE")
+    must(np.isfinite(panel["kg"]) == known, "kg is a figure just where absence says known")
+    must(~(panel["kg"] < 0), "kg is negative")
+    must(~(panel["two_month_kg"] < 0), "two_month_kg is negative")
+    must(~known | (panel["releases"] >= 1), "a figure without a release")
+    must(panel["signal_unit"].isin(panel["unit"]), "a signal of a unit that is not there")
+    must(panel["signal_side"].isin(SIDES), "a signal of neither side")
+    must((panel["lunar"] >= 0) & (panel["lunar"] <= 1), "lunar is no share")
+    after = panel["period"] > panel["period"][panel.attrs["horizon"]]
+    must(~(known & after), "a figure of a month after the as-of")
     return panel
+
+
+def _of_families(rows: pd.DataFrame, watch: Watch) -> pd.DataFrame:
+    """Rows of the families' codes, with ``family``. Where an office has no figure under a code, but under its own subdivisions of it
+    (85051110 and 85051190 of 850511), these are added up, so that a subdivision which is divided anew is no stop: of nested ones the
+    coarsest of a cell. A sum is as good as the worst of its parts: suppressed if one of them is.
+    """
+    families = {hs: name for name, family in watch.families.items() for hs in family.hs}
+    parents = {code: max((hs for hs in families if code.startswith(hs)), key=len, default="") for code in rows["hs_code"].unique()}
+    rows = rows.assign(depth=rows["hs_code"].str.len(), hs_code=rows["hs_code"].map(parents))
+    rows = rows[rows["hs_code"] != ""]
+    rows = rows[rows["depth"] == rows.groupby(OBSERVATION_KEY, sort=False)["depth"].transform("min")]
+    rows = rows.assign(rank=rows["status"].map(_WORST.index), family=rows["hs_code"].map(families))
+    several = rows.duplicated(OBSERVATION_KEY, keep=False)
+    cells = rows[several].groupby([*OBSERVATION_KEY, "family"], as_index=False, sort=False)
+    sums = cells.agg({"net_weight_kg": "sum", "rank": "max", "releases": "max"})
+    sums = sums.assign(status=sums["rank"].map(dict(enumerate(_WORST))))
+    return pd.concat([rows[~several], sums], ignore_index=True)
 
 
 def _grid(rows: pd.DataFrame, periods: pd.PeriodIndex) -> pd.DataFrame:

@@ -150,6 +150,12 @@ def _imputed_weights(fresh: pd.DataFrame, history: pd.DataFrame, usual: pd.DataF
             yield f"{what}: {len(one)} partners at one unit value: weights worked out from values?", pd.Index(rows)
 
 
+def _lost_zeros(fresh: pd.DataFrame, history: pd.DataFrame, usual: pd.DataFrame) -> Iterator[tuple[str, pd.Index]]:
+    """Codes of 3, 5 or 7 digits: no office has such (2, 4, 6, 8 or 10; Japan 9), and a spreadsheet drops the zero they begin with."""
+    for code, one in fresh[fresh["hs_code"].str.fullmatch(r"\d{3}|\d{5}|\d{7}")].groupby("hs_code", sort=False):
+        yield f"{code}: a code of {len(str(code))} digits: 0{code}, opened and saved by a spreadsheet?", one.index
+
+
 def _partner_swaps(fresh: pd.DataFrame, history: pd.DataFrame, usual: pd.DataFrame) -> Iterator[tuple[str, pd.Index]]:
     """Two partners of which each has the other's usual figure."""
     rows = _beside_usual(_positive(fresh), usual).dropna(subset="usual")
@@ -169,6 +175,7 @@ SCREENS: dict[str, Screen] = {
     "empty_month": _empty_months,
     "imputed_weights": _imputed_weights,
     "partner_swap": _partner_swaps,
+    "lost_zero": _lost_zeros,
 }
 
 

@@ -12,6 +12,7 @@ import arviz_stats as azs
 import numpy as np
 import xarray as xr
 
+from model.fit import ESS_A_CHAIN, RHAT
 from model.modes import NATS, Rival
 
 Outcome = Literal["PASS", "REVIEW", "FAIL"]
@@ -66,9 +67,9 @@ def run_checks(posterior: xr.DataTree, free: list[str], rivals: list[Rival]) -> 
     total = stats["diverging"].size
     energy = stats["energy"].transpose("chain", "draw").values
     bfmi = ((np.diff(energy, axis=1) ** 2).mean(1) / energy.var(1)).min()
-    needed = 100.0 * chains
+    needed = ESS_A_CHAIN * chains
     table = [
-        ("rhat_max", rhat, 1.01, 1.05, rhat_at, "chains agree (largest split R-hat)"),
+        ("rhat_max", rhat, RHAT, 1.05, rhat_at, "chains agree (largest split R-hat)"),
         ("ess_bulk_min", bulk, needed, needed / 2, bulk_at, "effective draws for means (fewest)"),
         ("ess_tail_min", tail, needed, needed / 2, tail_at, "effective draws for 5 % and 95 % quantiles (fewest)"),
         ("divergences", divergent, 0.0, 0.005 * total, "", f"divergent transitions of {total}"),

@@ -13,6 +13,9 @@ from model.spec import Assumptions
 Data = dict[str, Any]
 """The graph's data containers by name (:meth:`model.frame.Frame.data`)."""
 
+OWN_SEASON = 0.5
+"""Standard deviation of a family's own month effects, as a share of that of the common ones."""
+
 
 def baselines(a: Assumptions, f: Frame, data: Data, log_noise: Any) -> tuple[Any, Any]:
     """Slow courses of the log flow: of a family's average series (family, period), and of each series' deviation
@@ -48,14 +51,18 @@ def baselines(a: Assumptions, f: Frame, data: Data, log_noise: Any) -> tuple[Any
 def calendar(a: Assumptions, f: Frame, data: Data) -> tuple[Any, Any]:
     """(season, lunar new year and the pair's total trade, the last of them alone), both (series, period) log effects."""
     season_sd = pm.LogNormal("season_sd", *a.season)
-    season = pm.ZeroSumNormal("season", sigma=1.0, dims="month") * season_sd
+    several = len(f.coords["family"])
+    # The average of the families, and what is each one's own: the sum of a common effect and independent own ones, without their ridge.
+    season = pm.ZeroSumNormal("season", sigma=season_sd * np.sqrt(1 + OWN_SEASON**2 / several * (several > 1)), dims="month")
     location, spread = np.array(a.lunar).T
     lunar = pm.Normal("lunar", location, spread, dims="window")
-    effects = (pt.dot(season, data["calendar_month"]) + pt.dot(lunar, data["lunar_window"]))[None, :]
-    if len(f.coords["family"]) > 1:
-        own_season = pm.ZeroSumNormal("season_family", sigma=0.5, dims=("family", "month")) * season_sd
-        own_lunar = pm.Normal("lunar_family", 0, 0.1, dims=("family", "window"))
+    effects = pt.dot(season, data["calendar_month"])[None, :]
+    if several > 1:
+        own_season = pm.ZeroSumNormal("season_family", sigma=OWN_SEASON * season_sd, dims=("family", "month"), n_zerosum_axes=2)
+        own_lunar = pm.Normal("lunar_family", lunar[None, :], 0.1, dims=("family", "window"))
         effects = effects + (pt.dot(own_season, data["calendar_month"]) + pt.dot(own_lunar, data["lunar_window"]))[f.family_of]
+    else:
+        effects = effects + pt.dot(lunar, data["lunar_window"])
     if not np.any(f.control):
         return effects, pt.zeros((len(f.unit), f.capacity))
     control = pm.Normal("control_effect", *a.control_effect) * data["control"][f.unit]

@@ -125,8 +125,8 @@ class Assumptions(_Record):
 class Computation(_Record):
     """How it is computed. The same record, panel and lock file give the same draws, bit for bit, on one machine."""
 
-    draws: int = 2800
-    tune: int = 500
+    draws: int = 1000
+    tune: int = 400
     chains: int = 2
     cores: int = 2
     target_accept: float = 0.8

@@ -45,7 +45,7 @@ class Stretch:
     complete : the last as-of gets every smoothed month too. capacity : months that the graph has room for.
     """
 
-    log: Path
+    log: str | Path
     watch: Watch
     as_ofs: tuple[datetime, ...]
     complete: bool
@@ -79,7 +79,7 @@ def instants(first: datetime, last: datetime, every: str) -> list[datetime]:
 
 
 def stretches(
-    log: Path, watch: Watch, as_ofs: list[datetime], refit_months: int, assumptions: Assumptions, computation: Computation
+    log: str | Path, watch: Watch, as_ofs: list[datetime], refit_months: int, assumptions: Assumptions, computation: Computation
 ) -> list[Stretch]:
     """Stretches of :data:`STRETCH_MONTHS`; the last as-of is a stretch of its own."""
     starts = [0]

@@ -111,12 +111,12 @@ def ingest(
 
         if not paths and not accept:
             raise ValueError("name a file or a folder to ingest, or a finding to --accept")
-        log = ReleaseLog(Settings(store=store).log_folder)
+        log = ReleaseLog(Settings(store=store).log_place)
         kinds = ("*.csv", "*.parquet", "*.json")
         files = [f for p in paths or [] for f in (sorted(f for kind in kinds for f in p.glob(kind)) if p.is_dir() else [p])]
         receipts = [log.ingest(path.read_bytes(), str(path), source) for path in files]
         receipts += [log.accept(finding) for finding in accept or []]
-    tables.receipts(receipts, log.root, out, talk)
+    tables.receipts(receipts, log.store, out, talk)
     if any(r.rejected or r.quarantined for r in receipts):
         raise typer.Exit(EXIT_QUARANTINE)
 
@@ -132,16 +132,15 @@ def fetch(
         from data.log import ReleaseLog
         from data.sources import fetch as fetching
 
-        settings = Settings(store=store)
-        log, memory, receipts = ReleaseLog(settings.log_folder), settings.log_folder / "fetched", []
+        log, receipts = ReleaseLog(Settings(store=store).log_place), []
         for address in addresses:
-            fetched = fetching.fetch(address, memory)
+            fetched = fetching.fetch(address, log.store)
             if fetched.content is None:
                 talk.print(f"{address}: nothing new", highlight=False, markup=False)
                 continue
             receipts.append(log.ingest(fetched.content, address, source))
-            fetching.remember(fetched, memory)
-    tables.receipts(receipts, log.root, out, talk)
+            fetching.remember(fetched, log.store)
+    tables.receipts(receipts, log.store, out, talk)
     if not receipts:
         raise typer.Exit(EXIT_NOTHING_NEW)
     if any(r.rejected or r.quarantined for r in receipts):
@@ -160,7 +159,7 @@ def observations(
     with _explained():
         from data.log import ReleaseLog
 
-        known = ReleaseLog(Settings(store=store).log_folder).as_of("observations", parse_instant(as_of))
+        known = ReleaseLog(Settings(store=store).log_place).as_of("observations", parse_instant(as_of))
         tables.observations(known, _watch(config), unit, format, out)
 
 
@@ -183,7 +182,7 @@ def refresh(
 
         settings = Settings(store=store)
         computation = Computation() if seed is None else Computation(seed=seed)
-        log, snapshots = ReleaseLog(settings.log_folder), SnapshotStore(settings.folder)
+        log, snapshots = ReleaseLog(settings.log_place), SnapshotStore(settings.folder)
         done = run(log, snapshots, _watch(config), parse_instant(as_of), Assumptions(), computation, talk, accept_review)
     tables.checks(done.checks, talk)
     if done.snapshot is None:
@@ -249,7 +248,7 @@ def backtest(
         from service.progress import counted
 
         as_ofs = run.instants(parse_instant(first), parse_instant(last), every)
-        planned = run.stretches(Settings(store=store).log_folder, _watch(config), as_ofs, refit, Assumptions(), run.BACKTEST)
+        planned = run.stretches(Settings(store=store).log_place, _watch(config), as_ofs, refit, Assumptions(), run.BACKTEST)
         with counted(talk, "as-ofs") as told:
             rows = run.backtest(planned, output, jobs or os.cpu_count() or 1, told)
     out.print(f"{output}: {rows:,} forecasts at {len(as_ofs)} as-ofs", highlight=False)
@@ -353,7 +352,7 @@ def log_verify(store: StoreOption = "./var") -> None:
     with _explained():
         from data.log import ReleaseLog
 
-        out.print(f"{ReleaseLog(Settings(store=store).log_folder).verify()} files as written", highlight=False)
+        out.print(f"{ReleaseLog(Settings(store=store).log_place).verify()} files as written", highlight=False)
 
 
 @log_app.command("revisions")
@@ -363,7 +362,7 @@ def log_revisions(as_of: AsOfOption = None, format: FormatOption = "table", stor
         from data.log import ReleaseLog
         from data.revisions import revisions
 
-        table = revisions(ReleaseLog(Settings(store=store).log_folder).releases("observations", parse_instant(as_of)))
+        table = revisions(ReleaseLog(Settings(store=store).log_place).releases("observations", parse_instant(as_of)))
     tables.revisions(table, format, out)
 
 
@@ -377,7 +376,7 @@ def log_raw(
     with _explained():
         from data.log import ReleaseLog
 
-        output.write_bytes(ReleaseLog(Settings(store=store).log_folder).raw(sha256))
+        output.write_bytes(ReleaseLog(Settings(store=store).log_place).raw(sha256))
     out.print(str(output), highlight=False)
 
 
@@ -387,7 +386,7 @@ def log_compact(store: StoreOption = "./var") -> None:
     with _explained():
         from data.log import ReleaseLog
 
-        merged = ReleaseLog(Settings(store=store).log_folder).compact()
+        merged = ReleaseLog(Settings(store=store).log_place).compact()
     for kind, files in merged.items():
         out.print(f"{kind}: {files} files {'as they were' if files < 2 else 'merged into one'}", highlight=False)
 

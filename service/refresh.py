@@ -1,5 +1,6 @@
 """One refresh: log -> panel -> fit -> checks -> snapshot, or the last good snapshot stays and the reason is said."""
 
+import math
 import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,6 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 from rich.console import Console
 from rich.progress import Progress, TaskID, TimeElapsedColumn
@@ -17,6 +19,7 @@ from zarr.codecs import ZstdCodec
 from data.config import Watch
 from data.log import ReleaseLog
 from data.panel import read_panel
+from data.revisions import spread
 from model.checks import Check, outcome, run_checks
 from model.evidence import detectability, evidence
 from model.fit import fit
@@ -75,6 +78,7 @@ def refresh(
     with Progress(*COLUMNS, TimeElapsedColumn(), console=console) as progress:
         with _step(progress, "reading the log", seconds):
             panel = read_panel(log, watch, as_of)
+            assumptions = informed(assumptions, log.releases("observations", as_of, [hs for f in watch.families.values() for hs in f.hs]))
             if all(reasons := abstentions(panel, assumptions)):
                 why = "; ".join(f"{unit}: {reason}" for unit, reason in zip(panel["unit"].values, reasons, strict=True))
                 raise NothingToFit(f"no unit can be answered as of {as_of.isoformat()}; {why}. Ingest more months, or a longer history")
@@ -103,6 +107,13 @@ def refresh(
         with _step(progress, "publishing", seconds):
             name = store.publish(snapshot.meta, snapshot.rows, lambda folder: write_files(snapshot, folder))
     return Refreshed(name, checks, snapshot.rows, seconds)
+
+
+def informed(assumptions: Assumptions, releases: pd.DataFrame) -> Assumptions:
+    """With the prior of how much noisier preliminary figures are set to what revisions have been, where the log knows enough of them."""
+    measured = spread(releases)
+    # The mean of a half-normal is 0.8 of its scale.
+    return assumptions if measured is None else assumptions.model_copy(update={"preliminary": measured * math.sqrt(math.pi / 2)})
 
 
 def versions() -> dict[str, str]:

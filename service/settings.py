@@ -31,5 +31,6 @@ class Settings(BaseSettings):
         return Path(self.store)
 
     @property
-    def log_folder(self) -> Path:
-        return self.folder / "log"
+    def log_place(self) -> str:
+        """Where the log is, as :class:`data.log.ReleaseLog` takes it."""
+        return f"{self.store.rstrip('/')}/log"

@@ -1,6 +1,7 @@
 """What the command line prints: tables that fit a terminal, CSV and JSON that a program can read."""
 
 import csv
+import io
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from data.config import Watch
     from data.log import Receipt
+    from data.store import Store
     from model.checks import Check
 
 
@@ -29,7 +31,7 @@ def _table(*columns: tuple[str, str]) -> Table:
     return table
 
 
-def receipts(done: list["Receipt"], root: Path, out: Console, talk: Console) -> None:
+def receipts(done: list["Receipt"], store: "Store", out: Console, talk: Console) -> None:
     table = _table(
         ("file", "left"), ("source", "left"), ("new", "right"), ("known", "right"), ("rejected", "right"), ("held back", "right")
     )
@@ -38,16 +40,14 @@ def receipts(done: list["Receipt"], root: Path, out: Console, talk: Console) -> 
     out.print(table)
     for r in done:
         if r.rejected_file:
-            path = root / r.rejected_file
-            talk.print(f"{Path(r.file).name}: {r.rejected} rows kept aside with their reasons in {path}; the first:", highlight=False)
-            with path.open(newline="") as handle:
-                for row, _ in zip(csv.DictReader(handle), range(3), strict=False):
-                    talk.print(
-                        f"  line {row['line']}: {row['column']} {row['value_found']!r} {row['reason']}", highlight=False, markup=False
-                    )
+            place = f"{store.url}/{r.rejected_file}"
+            talk.print(f"{Path(r.file).name}: {r.rejected} rows kept aside with their reasons in {place}; the first:", highlight=False)
+            aside = io.StringIO(store.read(r.rejected_file).decode(), newline="")
+            for row, _ in zip(csv.DictReader(aside), range(3), strict=False):
+                talk.print(f"  line {row['line']}: {row['column']} {row['value_found']!r} {row['reason']}", highlight=False, markup=False)
         for finding in r.findings if r.quarantined else []:
             talk.print(f"{finding['id']}: {finding['says']} ({finding['rows']} rows)", highlight=False, markup=False, soft_wrap=True)
-            place, how = root / "quarantine" / f"{finding['id']}.csv", f"quietquota ingest --accept {finding['id']}"
+            place, how = f"{store.url}/quarantine/{finding['id']}.csv", f"quietquota ingest --accept {finding['id']}"
             talk.print(f"  held back in {place}; if they are right: {how}", highlight=False, markup=False, soft_wrap=True)
         for note in r.notes:
             talk.print(f"{Path(r.file).name}: {note}", highlight=False, markup=False)
@@ -63,7 +63,7 @@ def observations(known: "pd.DataFrame", watch: "Watch", unit: str | None, fmt: s
         if unit not in units:
             raise ValueError(f"no unit {unit!r} in the configuration; it has {', '.join(units)}")
         importer, family = units[unit]
-        ours = known["hs_code"].isin(watch.families[family].hs) & (known["exporter"] == watch.exporter)
+        ours = known["hs_code"].str.startswith(watch.families[family].hs) & (known["exporter"] == watch.exporter)
         known = known[ours & (known["importer"] == importer)]
     known = known.sort_values(["exporter", "importer", "hs_code", "period", "reporter"])
     if fmt == "csv":

@@ -49,4 +49,6 @@ def source_for(raw: bytes, name: str, asked: str | None = None) -> Source:
     for source in SOURCES.values():
         if source.recognises(raw, name):
             return source
+    if raw[:1000].lstrip(b"\xef\xbb\xbf \r\n\t").lower().startswith((b"<!doctype", b"<html", b"<?xml")):
+        raise InputError(f"{name}: a web page, and no table; open it in a browser to see what it says")
     raise InputError(f"{name}: no source recognises its header; name one with --source ({', '.join(SOURCES)})")

@@ -9,6 +9,7 @@ columns or fewer, which are taken by name. Layout as in public code that reads t
 - Euros are no dollars: ``value_usd`` is empty. Release 45 days after the month's end, ``inferred``.
 """
 
+import numpy as np
 import pandas as pd
 import pycountry
 
@@ -44,10 +45,16 @@ def parse(raw: bytes, name: str) -> Parsed:
         raise InputError(f"{name}: FLOW is {strange[0]!r}, which is neither 1 (imports) nor 2 (exports)")
     kg = pd.to_numeric(table["QUANTITY_KG"], errors="coerce")
     cell = ["REPORTER", "PARTNER", "PRODUCT_NC", "FLOW", "PERIOD"]
-    cells = table[kg.notna()].assign(kg=kg).groupby(cell, as_index=False, sort=False)
-    sums = cells.agg(kg=("kg", "sum"), line=("line", "first"))
+    counted_in = table["SUPPL_UNIT"].replace("NO_SU", "") if "SUPPL_UNIT" in table else pd.Series("", table.index)
+    counted = (
+        pd.to_numeric(table["QUANTITY_SUPPL_UNIT"], errors="coerce") if "QUANTITY_SUPPL_UNIT" in table else pd.Series(np.nan, table.index)
+    )
+    counted = counted.where(counted_in != "")
+    cells = table[kg.notna()].assign(kg=kg, counted=counted, counted_in=counted_in).groupby(cell, as_index=False, sort=False)
+    sums = cells[["kg", "counted"]].sum(min_count=1).merge(cells.agg(line=("line", "first"), counted_in=("counted_in", "max")))
     sums["kg"] = number_text(sums["kg"], sums["kg"].astype(str))
-    rows = pd.concat([sums, table[kg.isna()].assign(kg=table["QUANTITY_KG"])], ignore_index=True)
+    sums["counted"] = number_text(sums["counted"], pd.Series("", sums.index))
+    rows = pd.concat([sums, table[kg.isna()].assign(kg=table["QUANTITY_KG"], counted="", counted_in="")], ignore_index=True)
     reporter, partner = (rows[c].map({v: _alpha3(v) for v in rows[c].unique()}) for c in ("REPORTER", "PARTNER"))
     period = month_of(rows["PERIOD"])
     imports = rows["FLOW"] == "1"
@@ -65,6 +72,8 @@ def parse(raw: bytes, name: str) -> Parsed:
                 "source": "comext",
                 "status": "reported",
                 "released_at_basis": "inferred",
+                "supplementary_quantity": rows["counted"],
+                "supplementary_unit": rows["counted_in"],
             }
         ),
         rows["line"],

@@ -54,6 +54,9 @@ def parse(raw: bytes, name: str) -> Parsed:
     table, amounts = table[table["period"] <= last], amounts[table["period"] <= last]
     second = table["Unit2"].isin(KG)
     quantity, unit = table["Quantity1"].mask(second, table["Quantity2"]), table["Unit1"].mask(second, table["Unit2"])
+    counted = table["Quantity2"].mask(second, table["Quantity1"])
+    counted_in = table["Unit2"].mask(second, table["Unit1"])
+    is_unit = ~counted_in.isin(KG) & (counted_in != "")
     kg = amounts["Quantity1"].mask(second, amounts["Quantity2"]) * unit.map(KG)
     below = (kg == 0) & (amounts["Value"] > 0)
     partner = table["Country"].map(COUNTRIES).fillna(table["Country"])
@@ -71,6 +74,8 @@ def parse(raw: bytes, name: str) -> Parsed:
             "source": "estat_japan",
             "status": below.map({True: "estimated", False: "reported"}),
             "released_at_basis": "inferred",
+            "supplementary_quantity": counted.where(is_unit, ""),
+            "supplementary_unit": counted_in.where(is_unit, ""),
             "revised_at": inferred_at(JAPAN, pd.Series([last]))[0],
         }
     )

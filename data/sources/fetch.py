@@ -17,14 +17,13 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from email.utils import parsedate_to_datetime
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
 import tenacity
 
-from data.durable import write_durably
 from data.observations import InputError
+from data.store import Store
 
 ATTEMPTS, FIRST_WAIT, PATIENCE, APART, TIMEOUT = 5, 1.0, 120.0, 1.0, 60.0
 LARGEST = 2_000_000_000
@@ -54,10 +53,10 @@ class Fetched:
     sha256: str
 
 
-def fetch(address: str, memory: Path, sleep: Callable[[float], None] = time.sleep) -> Fetched:
-    """The file at `address`. memory : folder in which is kept what came last time, by address. Raises FetchError."""
-    kept = _kept(address, memory)
-    before = json.loads(kept.read_text()) if kept.exists() else {}
+def fetch(address: str, memory: Store, sleep: Callable[[float], None] = time.sleep) -> Fetched:
+    """The file at `address`. memory : where it is kept what came last time, by address. Raises FetchError."""
+    kept = _kept(address)
+    before = json.loads(memory.read(kept)) if memory.exists(kept) else {}
     headers = {"If-None-Match": before.get("etag"), "If-Modified-Since": before.get("last_modified")}
     last = _LAST.get(urlsplit(address).netloc, 0.0)
     sleep(max(0.0, last + APART - time.monotonic()))
@@ -78,14 +77,14 @@ def fetch(address: str, memory: Path, sleep: Callable[[float], None] = time.slee
     return Fetched(address, content, answer.headers.get("etag"), answer.headers.get("last-modified"), digest)
 
 
-def _kept(address: str, memory: Path) -> Path:
-    return memory / f"{hashlib.sha256(address.encode()).hexdigest()[:16]}.json"
+def _kept(address: str) -> str:
+    return f"fetched/{hashlib.sha256(address.encode()).hexdigest()[:16]}.json"
 
 
-def remember(fetched: Fetched, memory: Path) -> None:
+def remember(fetched: Fetched, memory: Store) -> None:
     """Keep what came, once it is safely where it belongs: from then on the publisher is asked for something newer."""
     told = asdict(replace(fetched, content=None))
-    write_durably(_kept(fetched.address, memory), json.dumps(told, indent=1).encode())
+    memory.write(_kept(fetched.address), json.dumps(told, indent=1).encode())
 
 
 _LAST: dict[str, float] = {}

@@ -87,13 +87,15 @@ def parse(raw: bytes, name: str) -> Parsed:
     table["line"] = range(2, len(table) + 2)
     table = table.reindex(columns=[*(COLUMNS | FURTHER).values(), "line"], fill_value="")
     second = ~table["unit_1"].isin(KG) & table["unit_2"].isin(KG)
+    counted, of = (table[f"{what}_2"].mask(second, table[f"{what}_1"]) for what in ("quantity", "unit"))
+    table["counted"], table["counted_in"] = counted.where(_is_unit(of), ""), of.where(_is_unit(of), "")
     weight, unit = (table[f"{what}_1"].mask(second, table[f"{what}_2"]) for what in ("quantity", "unit"))
     table["usd"] = table["usd"].str.replace(",", "")
     table["partner_code"] = table["partner"].map(partners()).fillna(table["partner"])
     table["kg"] = number_text(pd.to_numeric(weight, errors="coerce") * unit.map(KG), weight + " " + unit)
     key = ["partner_code", "hs_code", "month"]
     table = _added_up(table, key)
-    table = pd.concat([table, absent(table, key[:2], "month").assign(kg="0", usd="", line=1)], ignore_index=True)
+    table = pd.concat([table, absent(table, key[:2], "month").assign(kg="0", usd="", counted="", counted_in="", line=1)], ignore_index=True)
     period = month_of(table["month"])
     exporter, importer = (CHINA, table["partner_code"]) if flow == "exports" else (table["partner_code"], CHINA)
     rows_of = pd.DataFrame(
@@ -101,10 +103,16 @@ def parse(raw: bytes, name: str) -> Parsed:
             "reporter": CHINA, "exporter": exporter, "importer": importer, "hs_code": table["hs_code"], "period": period,
             "net_weight_kg": table["kg"], "value_usd": table["usd"], "released_at": inferred_at(CHINA, period),
             "source": "gacc", "status": "reported", "released_at_basis": "inferred",
+            "supplementary_quantity": table["counted"], "supplementary_unit": table["counted_in"],
             "revised_at": inferred_at(CHINA, pd.Series([period.max()]))[0],
         }
     )  # fmt: skip
     return parse_observations(rows_of, table["line"])
+
+
+def _is_unit(unit: pd.Series) -> pd.Series:
+    """Whether it is one, and no weight."""
+    return ~unit.isin(KG) & ~unit.isin(["", "?"])
 
 
 def _added_up(table: pd.DataFrame, key: list[str]) -> pd.DataFrame:
@@ -112,9 +120,10 @@ def _added_up(table: pd.DataFrame, key: list[str]) -> pd.DataFrame:
     several = table.duplicated(key, keep=False) & pd.to_numeric(table["kg"], errors="coerce").notna()
     if not several.any():
         return table
-    parts = table[several].assign(**{c: pd.to_numeric(table.loc[several, c], errors="coerce") for c in ("kg", "usd")})
+    sums = ["kg", "usd", "counted"]
+    parts = table[several].assign(**{c: pd.to_numeric(table.loc[several, c], errors="coerce") for c in sums})
     cells = parts.groupby(key, as_index=False, sort=False)
-    sums = cells.agg(kg=("kg", "sum"), usd=("usd", lambda v: v.sum(min_count=1)), line=("line", "first"))
+    added = cells[sums].sum(min_count=1).merge(cells.agg(line=("line", "first"), counted_in=("counted_in", "max")))
     return pd.concat(
-        [table[~several], sums.assign(**{c: number_text(sums[c], pd.Series("", sums.index)) for c in ("kg", "usd")})], ignore_index=True
+        [table[~several], added.assign(**{c: number_text(added[c], pd.Series("", added.index)) for c in sums})], ignore_index=True
     )

@@ -56,6 +56,10 @@ def parse(raw: bytes, name: str) -> Parsed:
         kg = pd.to_numeric(table["GEN_QY1_MO"], errors="coerce").where(table["UNIT_QY1"] == "KG")
     else:
         raise InputError(f"{name}: no weight; ask for AIR_WGT_MO and VES_WGT_MO, or GEN_QY1_MO with UNIT_QY1")
+    none = pd.Series("", table.index)
+    counted, counted_in = table.get("GEN_QY1_MO", none), table.get("UNIT_QY1", none)
+    is_unit = ~counted_in.isin(["KG", "-", "X", ""])
+    counted, counted_in = counted.where(is_unit, ""), counted_in.where(is_unit, "")
     months = table.loc[table["time"].str.fullmatch(MONTH), ["time"]].max()
     return parse_observations(
         pd.DataFrame(
@@ -71,6 +75,8 @@ def parse(raw: bytes, name: str) -> Parsed:
                 "source": "us_census",
                 "status": "reported",
                 "released_at_basis": "inferred",
+                "supplementary_quantity": counted,
+                "supplementary_unit": counted_in,
                 "revised_at": inferred_at(USA, months.fillna(""))[0],
             }
         ),

@@ -7,6 +7,7 @@ import pytest
 
 from data.sources import fetch as fetching
 from data.sources.fetch import FetchError, fetch, filled, remember
+from data.store import open_store
 
 
 @pytest.fixture
@@ -41,24 +42,29 @@ def server():
 
 
 @pytest.fixture
+def memory(tmp_path):
+    return open_store(tmp_path)
+
+
+@pytest.fixture
 def waits():
     fetching._LAST.clear()
     return []
 
 
-def test_what_passes_is_waited_for_as_long_as_the_server_asks(server, waits, tmp_path):
+def test_what_passes_is_waited_for_as_long_as_the_server_asks(server, waits, memory):
     server.answers = [(503, {}, b""), (429, {"Retry-After": "7"}, b""), (None, {}, b""), (200, {"ETag": '"1"'}, b"a,b\n")]
-    fetched = fetch(server.address, tmp_path, sleep=waits.append)
+    fetched = fetch(server.address, memory, sleep=waits.append)
     assert (fetched.content, fetched.etag) == (b"a,b\n", '"1"')
     assert waits[1:] == [1, 7, 4]
 
 
-def test_a_server_that_never_answers_well_is_given_up_with_its_last_answer(server, waits, tmp_path):
+def test_a_server_that_never_answers_well_is_given_up_with_its_last_answer(server, waits, memory):
     server.answers = [(503, {}, b"")]
     with pytest.raises(FetchError, match="503 Service Unavailable, 5 times; try later"):
-        fetch(server.address, tmp_path, sleep=waits.append)
+        fetch(server.address, memory, sleep=waits.append)
     assert len(server.asked) == 5
-    assert not list(tmp_path.iterdir())
+    assert not memory.names("")
 
 
 @pytest.mark.parametrize(
@@ -69,36 +75,36 @@ def test_a_server_that_never_answers_well_is_given_up_with_its_last_answer(serve
         ((200, {"Content-Type": "text/html"}, b"<p>"), "web page"),
     ],
 )
-def test_an_answer_that_will_not_change_is_final(server, waits, tmp_path, answer, says):
+def test_an_answer_that_will_not_change_is_final(server, waits, memory, answer, says):
     server.answers = [answer]
     with pytest.raises(FetchError, match=says):
-        fetch(server.address, tmp_path, sleep=waits.append)
+        fetch(server.address, memory, sleep=waits.append)
     assert len(server.asked) == 1
 
 
-def test_what_was_ingested_is_not_sent_again_and_what_was_not_is(server, waits, tmp_path):
+def test_what_was_ingested_is_not_sent_again_and_what_was_not_is(server, waits, memory):
     server.answers = [(200, {"ETag": '"1"'}, b"a"), (200, {"ETag": '"1"'}, b"a"), (304, {}, b""), (200, {}, b"a"), (200, {}, b"b")]
-    fetch(server.address, tmp_path, sleep=waits.append)
-    remember(fetch(server.address, tmp_path, sleep=waits.append), tmp_path)
+    fetch(server.address, memory, sleep=waits.append)
+    remember(fetch(server.address, memory, sleep=waits.append), memory)
     assert "If-None-Match" not in server.asked[1][1], "nobody said that the first was safe"
-    assert fetch(server.address, tmp_path, sleep=waits.append).content is None
+    assert fetch(server.address, memory, sleep=waits.append).content is None
     assert server.asked[2][1]["If-None-Match"] == '"1"'
-    assert fetch(server.address, tmp_path, sleep=waits.append).content is None, "sent again, and the same"
-    assert fetch(server.address, tmp_path, sleep=waits.append).content == b"b"
+    assert fetch(server.address, memory, sleep=waits.append).content is None, "sent again, and the same"
+    assert fetch(server.address, memory, sleep=waits.append).content == b"b"
     assert all(wait > 0.5 for wait in waits[1:]), "one host is not asked twice in a second"
 
 
-def test_a_key_comes_from_the_environment_and_is_kept_nowhere(server, waits, tmp_path, monkeypatch):
+def test_a_key_comes_from_the_environment_and_is_kept_nowhere(server, waits, memory, monkeypatch):
     monkeypatch.setenv("COMTRADE_KEY", "s3cret")
     server.answers = [(200, {}, b"a")]
     address = server.address + "?key={COMTRADE_KEY}"
-    fetched = fetch(address, tmp_path, sleep=waits.append)
-    remember(fetched, tmp_path)
+    fetched = fetch(address, memory, sleep=waits.append)
+    remember(fetched, memory)
     assert server.asked[0][0] == "/file.csv?key=s3cret"
-    assert "s3cret" not in repr(fetched) + next(tmp_path.iterdir()).read_text()
+    assert "s3cret" not in repr(fetched) + memory.text(*memory.names(""))
     server.answers = [(403, {}, b"")]
     with pytest.raises(FetchError) as error:
-        fetch(address, tmp_path, sleep=waits.append)
+        fetch(address, memory, sleep=waits.append)
     assert "s3cret" not in str(error.value)
     monkeypatch.delenv("COMTRADE_KEY")
     with pytest.raises(FetchError, match="no COMTRADE_KEY"):

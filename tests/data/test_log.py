@@ -34,17 +34,17 @@ def test_an_as_of_read_sees_the_last_release_by_then_and_nothing_later(release_l
 
 def test_the_same_file_again_changes_nothing(release_log):
     first = release_log.ingest(csv(FIRST, REVISED), "f.csv")
-    files = sorted(p.name for p in (release_log.root / "observations").iterdir())
+    files = sorted(p.name for p in (release_log.store.root / "observations").iterdir())
     again = release_log.ingest(csv(REVISED, FIRST, FIRST), "other-name.csv")
     assert (first.new, again.new, again.known, again.rejected) == (2, 0, 3, 0)
-    assert sorted(p.name for p in (release_log.root / "observations").iterdir()) == files
+    assert sorted(p.name for p in (release_log.store.root / "observations").iterdir()) == files
 
 
 def test_another_figure_for_the_same_release_is_a_contradiction_kept_aside(release_log):
     release_log.ingest(csv(FIRST), "a.csv")
     receipt = release_log.ingest(csv(FIRST.replace("1000", "999")), "b.csv")
     assert (receipt.new, receipt.rejected) == (0, 1)
-    aside = pd.read_csv(release_log.root / receipt.rejected_file)
+    aside = pd.read_csv(release_log.store.root / receipt.rejected_file)
     assert "a revision needs a released_at of its own" in aside["reason"].item()
     assert figures(release_log, "2024-04-01") == [1000]
 
@@ -66,9 +66,9 @@ def test_an_empty_log_says_what_to_do(release_log):
 
 
 def test_a_second_writer_is_turned_away(release_log, monkeypatch):
-    release_log.root.mkdir(parents=True)
+    release_log.store.root.mkdir(parents=True)
     monkeypatch.setattr("data.log.LOCK_SECONDS", 0)
-    with FileLock(release_log.root / ".lock"), pytest.raises(LogBusy, match="another ingest"):
+    with FileLock(release_log.store.root / ".lock"), pytest.raises(LogBusy, match="another ingest"):
         release_log.ingest(csv(FIRST), "f.csv")
 
 

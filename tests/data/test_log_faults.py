@@ -46,7 +46,7 @@ def test_compaction_changes_no_answer_and_no_fingerprint(release_log):
     assert release_log.compact() == {"observations": 9, "covariates": 0}
     same(answers(release_log), before)
     assert release_log.fingerprint() == fingerprint
-    assert len(list((release_log.root / "observations").glob("*.parquet"))) == 1
+    assert len(list((release_log.store.root / "observations").glob("*.parquet"))) == 1
     assert release_log.verify() == 1
     assert release_log.compact()["observations"] == 1
     release_log.ingest(batch(9), "9.csv", now=NOW)
@@ -56,13 +56,20 @@ def test_compaction_changes_no_answer_and_no_fingerprint(release_log):
 
 def test_a_compaction_that_stops_before_it_has_tidied_up_counts_nothing_twice(release_log, tmp_path):
     log = filled(release_log)
-    before, files = answers(log), {p.name: p.read_bytes() for p in (log.root / "observations").glob("*.parquet")}
+    before, files = answers(log), {p.name: p.read_bytes() for p in (log.store.root / "observations").glob("*.parquet")}
     log.compact()
     for name, content in list(files.items())[:4]:
-        (log.root / "observations" / name).write_bytes(content)
+        (log.store.root / "observations" / name).write_bytes(content)
+    same(answers(log), before)
+    merged = {p.name: p.read_bytes() for p in (log.store.root / "observations").glob("*.parquet") if p.name not in files}
+    log.ingest(batch(9), "9.csv", now=NOW)
+    log.compact()
+    before = answers(log)
+    for name, content in merged.items():
+        (log.store.root / "observations" / name).write_bytes(content)
     same(answers(log), before)
     assert log.compact()["observations"] == 1
-    assert len(list((log.root / "observations").glob("*.parquet"))) == 1
+    assert len(list((log.store.root / "observations").glob("*.parquet"))) == 1
 
 
 def test_only_the_codes_that_are_asked_for_are_read(release_log):
@@ -76,7 +83,7 @@ def test_only_the_codes_that_are_asked_for_are_read(release_log):
 def test_verify_finds_every_flipped_bit_and_every_file_that_is_gone(release_log, seed):
     log = filled(release_log, batches=2)
     rng = random.Random(seed)
-    path = rng.choice(sorted((log.root / "observations").glob("*.parquet")))
+    path = rng.choice(sorted((log.store.root / "observations").glob("*.parquet")))
     content = bytearray(path.read_bytes())
     content[rng.randrange(len(content))] ^= 1 << rng.randrange(8)
     path.write_bytes(content)
@@ -93,9 +100,9 @@ def test_a_file_can_be_had_again_as_it_came_and_a_changed_one_is_refused(release
     assert release_log.raw(receipt.sha256) == release_log.raw(receipt.sha256[:16]) == raw
     with pytest.raises(LogError, match="no such file"):
         release_log.raw("0" * 64)
-    kept = release_log.root / "raw" / f"{receipt.sha256[:16]}.zst"
+    kept = release_log.store.root / "raw" / f"{receipt.sha256[:16]}.zst"
     other = release_log.ingest(batch(2), "2.csv", now=NOW).sha256
-    kept.write_bytes((release_log.root / "raw" / f"{other[:16]}.zst").read_bytes())
+    kept.write_bytes((release_log.store.root / "raw" / f"{other[:16]}.zst").read_bytes())
     with pytest.raises(LogError, match="not what came"):
         release_log.raw(receipt.sha256)
 
@@ -104,7 +111,7 @@ def test_of_two_writers_one_waits_and_then_says_that_the_other_writes(release_lo
     filled(release_log, batches=1)
     monkeypatch.setattr("data.log.LOCK_SECONDS", 0.2)
     with release_log._locked(), pytest.raises(LogBusy, match="another ingest is writing"):
-        ReleaseLog(release_log.root).ingest(batch(2), "2.csv", now=NOW)
+        ReleaseLog(release_log.store.root).ingest(batch(2), "2.csv", now=NOW)
 
 
 WRITER = """
@@ -145,3 +152,18 @@ def test_a_writer_killed_at_any_moment_leaves_a_log_that_has_what_was_accepted_a
     whole = log.as_of("observations", NOW)
     assert (len(whole), set(whole["releases"])) == (110, {1})
     assert log.verify() == 1
+
+
+@pytest.mark.slow
+def test_a_log_in_a_bucket_answers_as_one_in_a_folder_does(bucket, release_log, monkeypatch):
+    here, there = filled(release_log), filled(ReleaseLog(bucket))
+    same(answers(there), answers(here))
+    assert there.fingerprint() == here.fingerprint()
+    there.compact()
+    same(answers(ReleaseLog(bucket)), answers(here))
+    assert there.verify() == 1
+    receipt = there.ingest(batch(9), "9.csv", now=NOW)
+    assert there.raw(receipt.sha256) == batch(9)
+    monkeypatch.setattr("data.log.LOCK_SECONDS", 0.2)
+    with there._locked(), pytest.raises(LogBusy, match=r"another ingest is writing .* process \d+ on"):
+        ReleaseLog(bucket).ingest(batch(2), "2.csv", now=NOW)

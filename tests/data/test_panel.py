@@ -11,7 +11,7 @@ from data.calendar import lunar_exposure, lunar_new_year
 from data.config import Family, Watch, read_watch
 from data.log import LogError
 from data.observations import InputError
-from data.panel import ABSENCE, AHEAD, read_panel
+from data.panel import ABSENCE, AHEAD, PanelError, checked, read_panel
 
 WATCH = Watch(exporter="CHN", importers=("JPN", "USA"), families={"magnets": Family(title="Magnets", hs=("850511", "850519"))})
 HEADER = "reporter,exporter,importer,hs_code,period,net_weight_kg,value_usd,released_at,status"
@@ -28,6 +28,32 @@ def panel_of(log, *rows, as_of="2024-06-30"):
 
 def absence(panel, signal):
     return [ABSENCE[c] for c in panel["absence"].sel(signal=signal).values]
+
+
+def test_an_offices_subdivisions_add_up_and_one_that_is_divided_anew_is_no_stop(release_log):
+    panel = panel_of(
+        release_log,
+        row("2024-01", "60", hs="85051110"),
+        row("2024-01", "40", hs="85051190"),
+        row("2024-02", "70", hs="85051110", at="2024-04-20"),
+        row("2024-02", "25", hs="85051191", at="2024-04-20"),
+        row("2024-02", "5", hs="85051199", at="2024-04-20"),
+        row("2024-03", "", hs="85051110", status="suppressed", at="2024-05-20"),
+        row("2024-03", "9", hs="85051190", at="2024-05-20"),
+        # The office's own sum wins over its parts.
+        row("2024-01", "111", hs="850511", reporter="JPN"),
+        row("2024-01", "110", hs="850511000", reporter="JPN"),
+    )
+    exporter, importer = panel.sel(signal="CHN.JPN.magnets:exporter:850511"), panel.sel(signal="CHN.JPN.magnets:importer:850511")
+    np.testing.assert_array_equal(exporter["kg"].values[:3], [100, 100, np.nan])
+    assert absence(panel, "CHN.JPN.magnets:exporter:850511")[2] == "suppressed"
+    assert importer["kg"].values[0] == 111
+
+
+def test_a_code_that_is_part_of_another_is_refused(tmp_path):
+    families = {"magnets": Family(title="m", hs=("850511",)), "sintered": Family(title="s", hs=("85051110",))}
+    with pytest.raises(ValueError, match="85051110 is 850511 or a part of it, and would count twice"):
+        Watch(exporter="CHN", importers=("JPN",), families=families)
 
 
 def test_the_five_kinds_of_absence_are_told_apart_from_zero(release_log):
@@ -61,6 +87,31 @@ def test_a_figure_released_after_the_as_of_is_not_in_the_panel(release_log):
     panel = panel_of(release_log, row("2024-01"), row("2024-01", "999", at="2024-06-18"), as_of="2024-06-17")
     assert panel["kg"].values[0, 0] == 100
     assert panel["releases"].values[0, 0] == 1
+
+
+@pytest.mark.parametrize(
+    ("spoil", "says"),
+    [
+        (lambda p: p["kg"].values.__setitem__((0, 0), -1.0), "kg is negative; first at CHN.JPN.magnets:exporter:850511, 2024-01"),
+        (lambda p: p["kg"].values.__setitem__((0, 1), np.nan), "kg is a figure just where absence says known; first at .*2024-02"),
+        (lambda p: p["absence"].values.__setitem__((0, 0), 99), "absence is no code"),
+        (lambda p: p["releases"].values.__setitem__((0, 0), 0), "a figure without a release"),
+        (lambda p: p["lunar"].values.__setitem__((1, 1), 1.5), "lunar is no share; first at during, 2024-02"),
+        (lambda p: p.attrs.__setitem__("horizon", 0), "a figure of a month after the as-of; first at .*2024-02"),
+    ],
+)
+def test_a_panel_that_breaks_its_contract_is_refused_at_the_cell_at_fault(release_log, spoil, says):
+    panel = panel_of(release_log, row("2024-01", "1"), row("2024-02", "2"))
+    spoil(panel)
+    with pytest.raises(PanelError, match=says):
+        checked(panel)
+
+
+def test_a_panel_says_in_what_it_is_and_where_from(release_log):
+    panel = panel_of(release_log, row("2024-01", "1"))
+    assert panel["kg"].attrs["units"] == "kg"
+    assert panel.attrs["sources"] == "canonical"
+    assert panel.attrs["log"] == release_log.fingerprint()
 
 
 def test_a_panel_of_nothing_says_what_it_looked_for(release_log):

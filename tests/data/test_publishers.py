@@ -72,6 +72,7 @@ def test_a_count_is_no_weight_and_rows_of_one_cell_are_added_up():
     parsed = gacc.parse(raw, "exports.csv")
     cell = of(parsed, importer="JPN")
     assert (cell["net_weight_kg"], cell["value_usd"]) == (1500.5, 1235)
+    assert (cell["supplementary_quantity"], cell["supplementary_unit"]) == (7, "个")
     assert parsed.rejected[["line", "column", "value_found"]].to_numpy().tolist() == [[4, "net_weight_kg", "7 个"]]
 
 
@@ -169,9 +170,9 @@ COMEXT = (
 
 
 def test_eurostats_procedures_are_added_up_and_doubled_rows_count_once():
-    inward = "DE,CN,E,85051110,7,1,1,1,....,16,1,5,NO_SU,202603,10,10,30,0"
+    inward = "DE,CN,E,85051110,7,1,1,1,....,16,1,5,p/st,202603,10,10,30,5"
     rows = [
-        "DE,CN,E,85051110,7,1,1,1,....,16,1,1,NO_SU,202603,10,10,70,0",
+        "DE,CN,E,85051110,7,1,1,1,....,16,1,1,p/st,202603,10,10,70,9",
         inward,
         inward,
         "EL,CN,E,000TOTAL,,,,,,,1,1,NO_SU,202603,9,9,5,0",
@@ -179,6 +180,7 @@ def test_eurostats_procedures_are_added_up_and_doubled_rows_count_once():
     rows += ["DE,FR,I,85051110,7,1,1,1,....,16,1,1,NO_SU,202603,10,10,70,0", "DE,QQ,E,85051110,7,1,1,1,....,16,2,1,NO_SU,202603,1,1,x,0"]
     parsed = comext.parse(csv(*rows, header=COMEXT), "f.dat")
     assert of(parsed, importer="DEU")["net_weight_kg"] == 100
+    assert (of(parsed, importer="DEU")["supplementary_quantity"], of(parsed, importer="DEU")["supplementary_unit"]) == (14, "p/st")
     assert of(parsed, importer="GRC")["hs_code"] == "TOTAL"
     assert str(of(parsed, importer="DEU")["released_at"])[:10] == "2026-05-15"
     assert sorted(parsed.rejected["column"]) == ["importer", "net_weight_kg"]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from support import csv
 
-from data.revisions import revisions
+from data.revisions import ENOUGH, revisions, spread
 
 
 def test_lag_share_and_size_are_those_of_the_cells(release_log):
@@ -28,3 +28,17 @@ def test_lag_share_and_size_are_those_of_the_cells(release_log):
 def test_a_log_without_a_positive_figure_has_no_revisions(release_log):
     release_log.ingest(csv("CHN,CHN,JPN,850511,2024-01,0,,2024-02-20"), "f.csv")
     assert revisions(release_log.releases("observations", datetime(2024, 8, 1, tzinfo=UTC))).empty
+
+
+def test_the_spread_of_revisions_is_told_from_sources_that_revise_and_of_a_log_without_vintages_nothing(release_log):
+    months = [f"20{20 + n // 12}-{n % 12 + 1:02}" for n in range(2 * ENOUGH)]
+    rows = [f"CHN,CHN,JPN,850511,{m},100,,2027-01-20" for m in months]
+    # Another office, whose figures never change, does not make the first look better.
+    rows += [f"JPN,CHN,JPN,850511,{m},100,,2027-01-20" for m in months]
+    release_log.ingest(csv(*rows), "first.csv", now=datetime(2028, 1, 1, tzinfo=UTC))
+    assert spread(release_log.releases("observations", datetime(2027, 6, 1, tzinfo=UTC))) is None
+    revised = [f"CHN,CHN,JPN,850511,{m},{110 if n % 2 else 90},,2027-07-20" for n, m in enumerate(months[: ENOUGH + 6])]
+    release_log.ingest(csv(*revised), "second.csv", now=datetime(2028, 1, 1, tzinfo=UTC))
+    measured = spread(release_log.releases("observations", datetime(2027, 8, 1, tzinfo=UTC)))
+    half = (ENOUGH + 6) / 2
+    assert measured == pytest.approx(np.sqrt((half * np.log(1.1) ** 2 + half * np.log(0.9) ** 2) / (2 * ENOUGH)))

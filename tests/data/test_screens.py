@@ -67,7 +67,7 @@ def test_each_screen_holds_back_its_rows_and_says_why(release_log, changed, scre
     assert receipt.quarantined == receipt.findings[0]["rows"] == rows
     assert says in receipt.findings[0]["says"]
     assert receipt.new == len(PARTNERS) * len(MONTHS) - rows
-    held = release_log.root / "quarantine" / f"{receipt.findings[0]['id']}.csv"
+    held = release_log.store.root / "quarantine" / f"{receipt.findings[0]['id']}.csv"
     assert len(held.read_text().splitlines()) == rows + 1
 
 

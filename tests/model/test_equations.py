@@ -4,18 +4,21 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 import numpy as np
+import pymc as pm
 import pytest
 from support import csv
 
 from data.config import Covariates, Family, Watch
 from data.log import ReleaseLog
 from data.panel import read_panel
+from model.expectation import OWN_SEASON
 from model.flows import flows
 from model.frame import frame
 from model.graph import graph_of
 from model.kernel import MISSING, POSITIVE, ZERO
 from model.layers import evaluator
 from model.probabilities import open_flow
+from model.simulate import Design, simulate
 from model.spec import Assumptions
 
 A = Assumptions()
@@ -123,3 +126,13 @@ def test_nothing_in_two_months_is_nothing_in_either(tmp_path):
     panel, _ = a_frame(tmp_path, [*rows, "CHN,CHN,JPN,850511,2023-01/2023-02,0,,2024-01-05"])
     at = MONTHS.index("2023-01")
     assert flows(panel).kind[0, 0, at - 1 : at + 3].tolist() == [POSITIVE, ZERO, ZERO, POSITIVE]
+
+
+def test_families_seasons_are_a_common_one_and_independent_own_ones():
+    """Written as their average and what is zero over the families, they must have the covariance of the sum."""
+    families = tuple((name, (code,)) for name, code in (("a", "850511"), ("b", "280530"), ("c", "284610")))
+    model = graph_of(simulate(Design(importers=("JPN", "USA"), families=families, months=40), A, 1).frame, A).model
+    common, own, sd = pm.draw([model["season"], model["season_family"], model["season_sd"]], 4000, random_seed=2)
+    of_family = (common[:, None] + own) / sd[:, None, None]
+    covariance = np.einsum("dfm,dgm->fg", of_family, of_family) / (len(sd) * 11)
+    np.testing.assert_allclose(covariance, np.ones((3, 3)) + OWN_SEASON**2 * np.eye(3), atol=0.05)

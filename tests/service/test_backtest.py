@@ -38,7 +38,7 @@ def test_stretches_of_a_year_each_run_apart_and_the_last_as_of_is_one_of_its_own
     log = ReleaseLog(tmp_path / "log")
     log.ingest(simulated_csv(), "simulated.csv")
     as_ofs = instants(day("2022-01-21"), day("2024-05-21"), "1mo")
-    planned = stretches(log.root, WATCH, as_ofs, 6, Assumptions(), TINY)
+    planned = stretches(log.store.root, WATCH, as_ofs, 6, Assumptions(), TINY)
     assert [s.as_ofs[0].strftime("%Y-%m") for s in planned] == ["2022-01", "2023-01", "2024-01", "2024-05"]
     assert [a for s in planned for a in s.as_ofs] == as_ofs
     assert [s.complete for s in planned] == [False, False, False, True]
@@ -56,7 +56,7 @@ def test_a_backtest_sees_only_what_was_released_and_goes_on_where_it_stopped(tmp
     log = ReleaseLog(tmp_path / "log")
     log.ingest(simulated_csv(), "simulated.csv")
     as_ofs = instants(day("2023-03-21"), day("2023-07-21"), "1mo")
-    planned = stretches(log.root, WATCH, as_ofs, 3, Assumptions(), TINY)
+    planned = stretches(log.store.root, WATCH, as_ofs, 3, Assumptions(), TINY)
     heard = []
     rows = backtest(planned, tmp_path / "f.csv", 2, lambda *told: heard.append(told))
     forecasts = pd.read_csv(tmp_path / "f.csv")

@@ -35,9 +35,9 @@ def settings(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def done(settings):
-    log = ReleaseLog(settings.log_folder)
+    log = ReleaseLog(settings.log_place)
     log.ingest(simulated_csv(), "simulated.csv")
-    computation = Computation(draws=2800, tune=500, probability_draws=200)
+    computation = Computation(probability_draws=200)
     console = Console(file=io.StringIO())
     return refresh(log, SnapshotStore(settings.folder), WATCH, AS_OF, Assumptions(), computation, console, accept_review=True)
 

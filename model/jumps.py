@@ -1,0 +1,145 @@
+r"""Jumps between readings: what a Hamiltonian trajectory does not cross.
+
+A family's month may be "all destinations moved" or "each did something of its own"; a series may have "started from a higher
+level" or "been cut". Such readings lie nats apart with a valley between, and a chain of NUTS stays in its own for hundreds of
+draws. So between two draws each chain proposes, for one block b of parameters, all else kept,
+
+.. math:: \theta_b \to \theta_b \pm \Delta_b
+
+and the whole density decides (Metropolis). :math:`\Delta_b` is one of two things:
+
+- *learnt*: chains that warmed up apart have come to rest in different readings, and where they differ is told by their means,
+  :math:`\bar\theta^{(i)}_b - \bar\theta^{(j)}_b`, over one family and a span of months;
+- *known*: one unit's level over a span of years by the logarithm of a severity, "a higher base, and restricted ever since".
+
+Sign, block and difference do not depend on the state, and what is learnt is learnt from the warm-up alone: the proposal is symmetric and
+the posterior is left as it is. Differences of past chains as proposals: ter Braak & Vrugt (2008), Statistics and Computing 18,
+435-446; of modes: Tjelmeland & Hegland (1998), Scandinavian Journal of Statistics 25, 205-223.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import combinations
+
+import numpy as np
+
+from model.frame import KNOT_MONTHS, Frame, contrasts
+
+APART = 1.5
+"""Standard deviations (within a stretch) between two stretches' means from which they are taken for two readings."""
+
+LEAST = -8.0
+"""Log ratio of densities below which a jump is not worth trying: it would be taken once in three thousand times."""
+
+Jumps = list[tuple[np.ndarray, np.ndarray]]
+"""(indices, differences) a block."""
+
+
+class Layout(dict[str, np.ndarray]):
+    """Indices into a draw on the unconstrained scale, by parameter, in its shape."""
+
+    def __init__(self, point: dict[str, np.ndarray]) -> None:
+        """point : any, in the order in which it is laid out."""
+        ends = np.cumsum([value.size for value in point.values()])
+        parts = np.split(np.arange(ends[-1]), ends[:-1])
+        super().__init__({n: part.reshape(v.shape) for (n, v), part in zip(point.items(), parts, strict=True)})
+
+
+def learnt(stretches: list[np.ndarray], f: Frame, place: Layout) -> list[Jumps]:
+    """Where any two of `stretches`, (draw, dimension) pieces of warm-up, differ: in courses alone, in levels alone, in both.
+
+    Apart, since levels drift and are many, and a month of a course that has two readings is tried the more often.
+    """
+    mean = [s.mean(0) for s in stretches]
+    variance = [s.var(0) for s in stretches]
+    kinds: list[Jumps] = [[], [], []]
+    for i, j in combinations(range(len(stretches)), 2):
+        difference = mean[i] - mean[j]
+        apart = np.abs(difference) > APART * np.sqrt((variance[i] + variance[j]) / 2)
+        for kind, block in _blocks(apart, place, f):
+            kinds[kind].append((block, difference[block]))
+    return kinds
+
+
+def known(f: Frame, place: Layout, severities: Sequence[float]) -> Jumps:
+    """Each unit's level over each run of knots, by each severity; the other series of its family stay where they are."""
+    spread, found = contrasts(f.family_of), []
+    knots = place["family_baseline"].shape[1]
+    for u, g in enumerate(f.family):
+        own = f.unit == u
+        contrast = spread.T @ own
+        moved = np.flatnonzero(np.abs(contrast) > 1e-12)
+        share = own.sum() / (f.family_of == g).sum()
+        for a, b in combinations(range(knots + 1), 2):
+            month = f.knots[:, a:b].sum(1) * share
+            seen = np.flatnonzero(month)
+            block = [place["family_baseline"][g, a:b], place["family_course"][g, seen]]
+            change = [np.full(b - a, share), month[seen]]
+            if moved.size:
+                block.append(place["contrast_baseline"][moved, a:b].ravel())
+                change.append(np.repeat(contrast[moved], b - a))
+            for severity in severities:
+                found.append((np.concatenate(block), -np.log1p(-severity) * np.concatenate(change)))
+    return found
+
+
+def promising(jumps: Jumps, points: np.ndarray, log_density: Callable[[np.ndarray], float], cores: int) -> Jumps:
+    """Those that from any of `points`, (n, dimension), forward or backward, lose no more than :data:`LEAST`. Of thousands few do, and a
+    reading with a hundredth of the mass is left again only if the one that leads out of it is tried often."""
+    here = [log_density(x) for x in points]
+
+    def promises(jump: tuple[np.ndarray, np.ndarray]) -> bool:
+        block, difference = jump
+        for x, at in zip(points, here, strict=True):
+            for sign in (1, -1):
+                there = x.copy()
+                there[block] += sign * difference
+                if log_density(there) - at >= LEAST:
+                    return True
+        return False
+
+    with ThreadPoolExecutor(cores) as pool:
+        return [jump for jump, good in zip(jumps, pool.map(promises, jumps), strict=True) if good]
+
+
+def _blocks(apart: np.ndarray, place: Layout, f: Frame) -> Iterator[tuple[int, np.ndarray]]:
+    """(0, a family's course), (1, its levels) and (2, both) over each run of months in which something of it is `apart`."""
+    course, baseline = place["family_course"], place["family_baseline"]
+    spread = contrasts(f.family_of)
+    of_contrast = f.family_of[np.abs(spread).argmax(0)] if spread.size else np.zeros(0, int)
+    for g in range(len(course)):
+        for a, b in _runs(apart[course[g]]):
+            yield 0, course[g, a:b]
+        own = place["contrast_baseline"][of_contrast == g] if spread.size else np.zeros((0, baseline.shape[1]), int)
+        for a, b in _runs(apart[baseline[g]]):
+            yield 1, baseline[g, a:b]
+        for a, b in _runs(apart[own].any(0) if len(own) else np.zeros(baseline.shape[1], bool)):
+            yield 1, own[:, a:b].ravel()
+        for a, b in _runs(apart[np.vstack([baseline[g][None], own])].any(0)):
+            months = course[g, KNOT_MONTHS * max(a - 1, 0) : KNOT_MONTHS * b]
+            yield 2, np.concatenate([baseline[g, a:b], own[:, a:b].ravel(), months])
+
+
+def _runs(flags: np.ndarray) -> list[tuple[int, int]]:
+    """[first, after last) of each run of True."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], flags.astype(int), [0]])))
+    return list(zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True))
+
+
+def jumped(
+    x: np.ndarray, log_density: Callable[[np.ndarray], float], kinds: list[Jumps], tries: int, rng: np.random.Generator
+) -> tuple[np.ndarray, int]:
+    """(where `tries` proposals lead from `x`, each of any kind as likely as of another; how many were accepted)."""
+    kinds = [blocks for blocks in kinds if blocks]
+    if not kinds:
+        return x, 0
+    here, accepted = log_density(x), 0
+    for _ in range(tries):
+        blocks = kinds[rng.integers(len(kinds))]
+        block, difference = blocks[rng.integers(len(blocks))]
+        there = x.copy()
+        there[block] += difference if rng.random() < 0.5 else -difference
+        density = log_density(there)
+        if np.log(rng.random()) < density - here:
+            x, here, accepted = there, density, accepted + 1
+    return x, accepted

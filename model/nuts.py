@@ -1,0 +1,94 @@
+"""Hamiltonian steps with jumps between them: PyMC's NUTS with the steps and metric that nutpie's warm-up found.
+
+nutpie samples a chain from beginning to end and lets nothing come between two draws; PyMC's step method does.
+"""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pymc as pm
+from pymc.blocking import RaveledVars
+from pymc.step_methods.hmc.quadpotential import QuadPotentialDiag
+
+from model.jumps import Jumps, jumped
+
+STATS = {"diverging": "diverging", "energy": "energy", "logp": "model_logp", "n_steps": "tree_size", "step_size": "step_size"}
+"""What is kept of a step, by nutpie's names, and PyMC's."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """density : x -> log density. gradient : x -> (log density, its gradient). `x` is (dimension,), unconstrained."""
+
+    model: pm.Model
+    density: Callable[[np.ndarray], float]
+    gradient: Callable[[np.ndarray], tuple[float, np.ndarray]]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """draws : (chain, draw, dimension). stats : (chain, draw) each. jumped : share of proposed jumps that were accepted."""
+
+    draws: np.ndarray
+    stats: dict[str, np.ndarray]
+    jumped: float
+
+
+def joined(stages: Sequence[Stage]) -> Stage:
+    """Stages of equal length, one after the other."""
+    stats = {name: np.concatenate([s.stats[name] for s in stages], axis=1) for name in STATS}
+    return Stage(np.concatenate([s.draws for s in stages], axis=1), stats, float(np.mean([s.jumped for s in stages])))
+
+
+class _Density:
+    """A :class:`Target` as PyMC's integrator asks for it."""
+
+    _raveled_inputs = True
+    dtype = "float64"
+
+    def __init__(self, target: Target) -> None:
+        self._pytensor_function = target.gradient
+        self._extra_vars_shared: dict[str, Any] = {}
+
+
+def sample(
+    target: Target,
+    starts: np.ndarray,
+    step_sizes: np.ndarray,
+    scales: np.ndarray,
+    kinds: list[Jumps],
+    tries: int,
+    draws: int,
+    seed: int,
+    cores: int,
+    tell: Callable[[], None],
+) -> Stage:
+    """`draws` of each chain from `starts` (chain, dimension), `tries` jumps before each; one thread a chain, the kernels and XLA run
+    without Python's lock. scales : (chain, dimension) standard deviations of the metric. `tell` is called at each draw.
+    """  # fmt: skip
+    origin = target.model.initial_point()
+
+    def chain(c: int) -> tuple[np.ndarray, list[dict[str, Any]], int]:
+        rng = np.random.default_rng([seed, c])
+        step = pm.NUTS(
+            model=target.model, initial_point=origin, logp_dlogp_func=_Density(target), adapt_step_size=False, rng=rng.spawn(1)[0],
+            potential=QuadPotentialDiag(scales[c] ** 2, rng=rng.spawn(1)[0]), step_scale=step_sizes[c] * starts.shape[1] ** 0.25,
+        )  # fmt: skip
+        step.tune = False
+        x, visited, stats, accepted = starts[c], np.empty((draws, starts.shape[1])), [], 0
+        for d in range(draws):
+            x, taken = jumped(x, target.density, kinds, tries, rng)
+            raveled, [told] = step.astep(RaveledVars(x, ()))
+            x = visited[d] = raveled.data
+            accepted += taken
+            stats.append(told)
+            tell()
+        return visited, stats, accepted
+
+    with ThreadPoolExecutor(cores) as pool:
+        done = list(pool.map(chain, range(len(starts))))
+    stats = {name: np.array([[told[theirs] for told in told_of] for _, told_of, _ in done]) for name, theirs in STATS.items()}
+    return Stage(np.stack([v for v, _, _ in done]), stats, sum(n for *_, n in done) / max(1, len(starts) * draws * tries))

@@ -1,0 +1,97 @@
+"""Jumps leave the posterior as it is, reach what a trajectory does not, and move nothing else."""
+
+import numpy as np
+import pymc as pm
+import pytest
+from scipy.stats import norm
+
+from model.frame import Frame, contrasts
+from model.graph import graph_of
+from model.jumps import Layout, jumped, known, learnt
+from model.nuts import Target, sample
+from model.simulate import Design, simulate
+from model.spec import Assumptions
+
+A = Assumptions()
+MAGNETS_AND_METALS = (("magnets", ("850511",)), ("compounds", ("284610", "284690")))
+
+
+@pytest.fixture(scope="module")
+def f() -> Frame:
+    return simulate(Design(importers=("JPN", "USA", "KOR"), families=MAGNETS_AND_METALS, months=40), A, 3).frame
+
+
+@pytest.fixture(scope="module")
+def place(f) -> Layout:
+    return Layout(graph_of(f, A).model.initial_point())
+
+
+def two_hills(x: np.ndarray) -> float:
+    """Three quarters of the mass at -6, a quarter at 6; sd 1."""
+    return float(np.logaddexp(np.log(0.75) + norm.logpdf(x[0], -6), np.log(0.25) + norm.logpdf(x[0], 6)) + norm.logpdf(x[1]))
+
+
+def slope(x: np.ndarray) -> tuple[float, np.ndarray]:
+    left = 1 / (1 + np.exp(np.clip(np.log(1 / 3) + 12 * x[0], -700, 700)))
+    return two_hills(x), np.array([-(x[0] + 6) * left - (x[0] - 6) * (1 - left), -x[1]])
+
+
+def hills(jumps, seed=1):
+    with pm.Model() as model:
+        pm.Flat("x", shape=2)
+    one = np.ones((2, 2))
+    starts = np.array([[-6.0, 0.0], [6.0, 0.0]])
+    return sample(Target(model, two_hills, slope), starts, np.full(2, 0.8), one, [jumps], 2, 1500, seed, 2, lambda: None)
+
+
+def test_without_jumps_a_chain_stays_on_its_hill_and_with_them_it_spends_its_share_on_each():
+    block = np.array([0])
+    apart = hills([]).draws[..., 0]
+    assert (apart[0] < 0).all()
+    assert (apart[1] > 0).all()
+    together = hills([(block, np.array([12.5]))])
+    # 3,000 draws of some hundreds of crossings.
+    assert (together.draws[..., 0] < 0).mean(1) == pytest.approx([0.75, 0.75], abs=0.06)
+    assert together.draws[..., 1].std() == pytest.approx(1, abs=0.08)
+    assert not together.stats["diverging"].any()
+
+
+def test_the_same_seed_gives_the_same_chain_and_another_seed_another():
+    jumps = [(np.array([0]), np.array([12.0]))]
+    np.testing.assert_array_equal(hills(jumps).draws, hills(jumps).draws)
+    assert not np.array_equal(hills(jumps).draws, hills(jumps, seed=2).draws)
+
+
+def test_a_jump_that_the_density_forbids_is_never_taken():
+    x = np.array([0.5])
+    at, accepted = jumped(x, lambda v: 0.0 if v[0] < 1 else -np.inf, [[(np.array([0]), np.array([9.0]))], []], 1, np.random.default_rng(0))
+    assert at[0] <= x[0]
+    assert accepted in (0, 1)
+    assert jumped(x, lambda v: 0.0, [[], []], 5, np.random.default_rng(0)) == (x, 0)
+
+
+def test_a_known_jump_moves_one_units_level_by_the_severity_and_no_other_series(f, place):
+    spread, size = contrasts(f.family_of), sum(v.size for v in place.values())
+    moves = known(f, place, (0.55,))
+    runs = len(f.coords["knot"]) * (len(f.coords["knot"]) + 1) // 2
+    assert len(moves) == len(f.fitted) * runs
+    for n, (block, difference) in enumerate(moves):
+        step = np.zeros(size)
+        step[block] = difference
+        course, baseline = step[place["family_course"]], step[place["family_baseline"]] @ f.knots.T
+        np.testing.assert_allclose(course, baseline, atol=1e-12)  # the family's factor stays
+        level = course[f.family_of] + spread @ step[place["contrast_baseline"]] @ f.knots.T
+        np.testing.assert_allclose(level[f.unit != n // runs], 0, atol=1e-12)
+        assert np.abs(level[f.unit == n // runs]).max() <= -np.log(0.45) + 1e-12
+
+
+def test_what_two_stretches_differ_in_is_proposed_whole_and_nothing_where_they_agree(f, place):
+    size, rng = sum(v.size for v in place.values()), np.random.default_rng(0)
+    here, there = (rng.normal(0, 0.1, (200, size)) for _ in range(2))
+    assert learnt([here, there], f, place) == [[], [], []]
+    months = place["family_course"][1, 7:10]
+    there[:, months] -= 0.8
+    [(block, difference)], levels, both = learnt([here, there], f, place)
+    assert levels == both == []
+    np.testing.assert_array_equal(block, months)
+    np.testing.assert_allclose(difference, 0.8, atol=0.05)
