@@ -1,6 +1,8 @@
 """What is watched: exporter, importers, families and covariates, as ``quietquota.toml`` says."""
 
+import csv
 import tomllib
+from functools import cache
 from pathlib import Path
 from typing import Annotated
 
@@ -9,10 +11,21 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from data.observations import InputError, countries
 
 SAMPLE = Path(__file__).parent / "sample"
+CONCORDANCE = Path(__file__).parent / "concordance.csv"
 SAMPLE_CONFIG = SAMPLE / "quietquota.toml"
 
 HsCode = Annotated[str, Field(pattern=r"^[0-9]{2,10}$")]
 Slug = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+
+
+@cache
+def successors(hs: str) -> tuple[str, ...]:
+    """Codes that a later edition of the Harmonized System (2012, 2017, 2022) took out of `hs`: figures of both belong together, or the
+    change looks like a stop. From ``concordance.csv``, which has the headings of metals that are watched, **as remembered from the World
+    Customs Organization's tables and not verified on them**. The codes of rare earths and magnets (280530, 284610, 284690, 850511) are the
+    same in all three. National codes that change within a code of six digits are added up whatever they are (:mod:`data.panel`)."""
+    with CONCORDANCE.open(newline="") as file:
+        return tuple(row["successor"] for row in csv.DictReader(file) if row["code"] == hs)
 
 
 class _Record(BaseModel):

@@ -21,7 +21,7 @@ import io
 import json
 import operator
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
@@ -41,6 +41,7 @@ from data.sources.packed import unpacked
 from data.store import Locked, Store, open_store
 
 LOCK_SECONDS = 10.0
+LOOKS = 3
 FEW_CODES = 1000
 """HS codes in a file up to which only what the log has of them is read."""
 ACCEPTED = "accepted"
@@ -230,6 +231,13 @@ class ReleaseLog:
 
     def _table(self, kind: str, until: datetime | None = None, codes: Sequence[str] | None = None) -> pa.Table:
         """Releases known at `until`, of the HS codes given (of covariates, the series); texts as dictionaries."""
+        for _ in range(LOOKS):
+            # A compaction by another process may remove a file between the look at the list and the look into it.
+            with suppress(FileNotFoundError):
+                return self._read(kind, until, codes)
+        return self._read(kind, until, codes)
+
+    def _read(self, kind: str, until: datetime | None, codes: Sequence[str] | None) -> pa.Table:
         files = self._batches(kind)
         if not files:
             return _DICTIONARIES[kind].empty_table()

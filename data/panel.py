@@ -29,7 +29,7 @@ import pandas as pd
 import xarray as xr
 
 from data.calendar import LUNAR_WINDOWS, lunar_exposure
-from data.config import Watch
+from data.config import Watch, successors
 from data.log import LogError, ReleaseLog
 from data.observations import OBSERVATION_KEY
 
@@ -55,7 +55,8 @@ class PanelError(RuntimeError):
 
 def read_panel(log: ReleaseLog, watch: Watch, as_of: datetime) -> Panel:
     """The panel of `watch` as known at `as_of`. Raises LogError when nothing of it was known."""
-    wanted = [hs for family in watch.families.values() for hs in family.hs] + ([watch.control] if watch.control else [])
+    wanted = [code for family in watch.families.values() for hs in family.hs for code in (hs, *successors(hs))]
+    wanted += [watch.control] if watch.control else []
     observations = log.as_of("observations", as_of, wanted)
     ours = observations[(observations["exporter"] == watch.exporter) & observations["importer"].isin(watch.importers)]
     goods = _of_families(ours, watch)
@@ -137,13 +138,16 @@ def checked(panel: Panel) -> Panel:
 def _of_families(rows: pd.DataFrame, watch: Watch) -> pd.DataFrame:
     """Rows of the families' codes, with ``family``. Where an office has no figure under a code, but under its own subdivisions of it
     (85051110 and 85051190 of 850511), these are added up, so that a subdivision which is divided anew is no stop: of nested ones the
-    coarsest of a cell. A sum is as good as the worst of its parts: suppressed if one of them is.
+    coarsest of a cell. What a later edition of the Harmonized System took out of a code is added as well. A sum is as good as the worst of
+    its parts: suppressed if one of them is.
     """
     families = {hs: name for name, family in watch.families.items() for hs in family.hs}
-    parents = {code: max((hs for hs in families if code.startswith(hs)), key=len, default="") for code in rows["hs_code"].unique()}
-    rows = rows.assign(depth=rows["hs_code"].str.len(), hs_code=rows["hs_code"].map(parents))
-    rows = rows[rows["hs_code"] != ""]
-    rows = rows[rows["depth"] == rows.groupby(OBSERVATION_KEY, sort=False)["depth"].transform("min")]
+    branches = {branch: hs for hs in families for branch in (hs, *successors(hs)) if branch == hs or not branch.startswith(tuple(families))}
+    of_code = {code: next((b for b in branches if code.startswith(b)), "") for code in rows["hs_code"].unique()}
+    rows = rows.assign(depth=rows["hs_code"].str.len(), branch=rows["hs_code"].map(of_code))
+    rows = rows[rows["branch"] != ""]
+    rows = rows.assign(hs_code=rows["branch"].map(branches))
+    rows = rows[rows["depth"] == rows.groupby([*OBSERVATION_KEY, "branch"], sort=False)["depth"].transform("min")]
     rows = rows.assign(rank=rows["status"].map(_WORST.index), family=rows["hs_code"].map(families))
     several = rows.duplicated(OBSERVATION_KEY, keep=False)
     cells = rows[several].groupby([*OBSERVATION_KEY, "family"], as_index=False, sort=False)

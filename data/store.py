@@ -7,6 +7,7 @@ since a lock in a bucket needs writes that hold only if the object is still the 
 
 import json
 import os
+import shutil
 import socket
 import tempfile
 import threading
@@ -26,7 +27,7 @@ from filelock import FileLock, Timeout
 from obstore.exceptions import AlreadyExistsError, BaseError, PreconditionError
 from obstore.store import from_url
 
-from data.durable import write_durably
+from data.durable import sync_folder, write_durably
 
 LEASE_SECONDS = 120.0
 """How long a lock in a bucket outlives its owner; a living owner renews it four times as often."""
@@ -69,6 +70,10 @@ class Store(ABC):
     @abstractmethod
     def local(self, name: str) -> Path:
         """A file with the content of `name`, which must never change: named by its content, or part of something immutable."""
+
+    @abstractmethod
+    def put_folder(self, folder: Path, name: str, last: str) -> None:
+        """Every file below `folder`, under `name`, of which `last` makes it complete: until then nobody takes it for whole."""
 
     @abstractmethod
     def lock(self, name: str, wait: float) -> "Any":
@@ -120,6 +125,19 @@ class Folder(Store):
 
     def local(self, name: str) -> Path:
         return self.root / name
+
+    def put_folder(self, folder: Path, name: str, last: str) -> None:
+        target = self.root / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        partial = target.with_name(f".partial-{os.getpid()}-{target.name}")
+        shutil.copytree(folder, partial)
+        for at, _, files in partial.walk(top_down=False):
+            for file in files:
+                with (at / file).open("rb") as handle:
+                    os.fsync(handle.fileno())
+            sync_folder(at)
+        partial.rename(target)
+        sync_folder(target.parent)
 
     @contextmanager
     def lock(self, name: str, wait: float) -> Iterator[Callable[[], None]]:
@@ -195,6 +213,11 @@ class Bucket(Store):
                 handle.write(self.read(name))
             Path(handle.name).replace(path)
         return path
+
+    def put_folder(self, folder: Path, name: str, last: str) -> None:
+        files = [at.relative_to(folder).as_posix() for at in sorted(folder.rglob("*")) if at.is_file()]
+        for file in sorted(files, key=lambda f: (f == last, f)):
+            self.write(f"{name}/{file}", (folder / file).read_bytes())
 
     @contextmanager
     def lock(self, name: str, wait: float) -> Iterator[Callable[[], None]]:

@@ -36,7 +36,9 @@ def assemble(
     titles: dict[str, str],
     versions: dict[str, str],
     fitted_at: datetime,
+    revisions: list[dict[str, Any]],
 ) -> Snapshot:
+    """revisions : how late and how much revised the figures are, one record a source and reporter."""
     groups = {name: posterior[name].to_dataset() for name in ("posterior", "sample_stats", "log_likelihood") if name in posterior}
     tree = xr.DataTree.from_dict(groups | {"panel": panel, "regimes": regimes})
     meta = {
@@ -52,6 +54,9 @@ def assemble(
         "checks": records(checks),
         "versions": versions,
         "data_through": _through(panel),
+        "sources": panel.attrs["sources"],
+        "log": panel.attrs["log"],
+        "revisions": revisions,
     }
     return Snapshot(tree, meta, answers(regimes, titles))
 

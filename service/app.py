@@ -2,14 +2,18 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from importlib.metadata import version
 
 from fastapi import FastAPI
 
 from service import errors
+from service.edge import Edge
 from service.holder import Holder
+from service.keys import Keys
+from service.metrics import Metrics
 from service.routes import router
-from service.settings import Settings
+from service.settings import Settings, SettingsError
 from service.snapshots import NoSnapshot, SnapshotStore
 
 DESCRIPTION = """
@@ -21,7 +25,12 @@ snapshot is published, and any past answer can be had again with `as_of`. Quanti
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
-    holder = Holder(SnapshotStore((settings or Settings()).folder))
+    """Raises SettingsError where the settings would answer strangers without a key."""
+    settings = settings or Settings()
+    store = SnapshotStore(settings.store)
+    holder, keys = Holder(store, timedelta(days=settings.stale_after_days)), Keys(store.store)
+    if settings.insecure_no_auth and not settings.on_loopback:
+        raise SettingsError(f"--insecure-no-auth answers anyone who reaches {settings.host}; it is for 127.0.0.1 only")
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -32,7 +41,15 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         yield
 
     app = FastAPI(title="quietquota", version=version("quietquota"), description=DESCRIPTION, lifespan=lifespan, redoc_url=None)
-    app.state.holder = holder
+    app.state.holder, app.state.metrics = holder, Metrics(holder)
     app.include_router(router)
     errors.install(app)
+    app.add_middleware(Edge, keys=keys, metrics=app.state.metrics, locked=needs_key(settings, keys), rate=settings.rate)
     return app
+
+
+def needs_key(settings: Settings, keys: Keys) -> bool:
+    """Whether answers are for holders of a key: always, but on loopback where there is no key yet, or where it was said so."""
+    if not settings.on_loopback:
+        return True
+    return not settings.insecure_no_auth and bool(keys.known())

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from service import tables
 from service.settings import Settings, SettingsError
-from service.snapshots import Damaged, NoSnapshot, Published, SnapshotStore, StoreBusy, StoreError
+from service.snapshots import CALIBRATION, Damaged, NoSnapshot, Published, SnapshotStore, StoreBusy, StoreError
 
 # Named here, so that --help need not import what reads them; a test compares.
 SOURCE_NAMES = (
@@ -31,13 +31,15 @@ snapshots_app = typer.Typer(no_args_is_help=True, help="List, show and verify pu
 app.add_typer(snapshots_app, name="snapshots")
 log_app = typer.Typer(no_args_is_help=True, help="Look after the log of releases.", epilog=EPILOG)
 app.add_typer(log_app, name="log")
+keys_app = typer.Typer(no_args_is_help=True, help="Make, list and revoke API keys.", epilog=EPILOG)
+app.add_typer(keys_app, name="keys")
 talk = Console(stderr=True)
 out = Console(soft_wrap=True)
 
 ConfigOption = Annotated[
     Path | None, typer.Option(envvar="QUIETQUOTA_CONFIG", help="quietquota.toml. Default: ./quietquota.toml, else the bundled sample's.")
 ]
-StoreOption = Annotated[str, typer.Option(envvar="QUIETQUOTA_STORE", help="Folder or file:// URL of the store.")]
+StoreOption = Annotated[str, typer.Option(envvar="QUIETQUOTA_STORE", help="Folder, file:// or bucket's URL (s3://...) of the store.")]
 AsOfOption = Annotated[str | None, typer.Option(help="ISO date (00:00 UTC) or instant. Default: now.")]
 FormatOption = Annotated[str, typer.Option("--format", help="table, json or csv.")]
 
@@ -74,7 +76,7 @@ def parse_instant(text: str | None) -> datetime:
 
 
 def _store(url: str) -> SnapshotStore:
-    return SnapshotStore(Settings(store=url).folder)
+    return SnapshotStore(url)
 
 
 def _said(url: str, as_of: str | None) -> Published:
@@ -182,7 +184,7 @@ def refresh(
 
         settings = Settings(store=store)
         computation = Computation() if seed is None else Computation(seed=seed)
-        log, snapshots = ReleaseLog(settings.log_place), SnapshotStore(settings.folder)
+        log, snapshots = ReleaseLog(settings.log_place), SnapshotStore(settings.store)
         done = run(log, snapshots, _watch(config), parse_instant(as_of), Assumptions(), computation, talk, accept_review)
     tables.checks(done.checks, talk)
     if done.snapshot is None:
@@ -217,17 +219,49 @@ def explain(
 def serve(
     host: Annotated[str, typer.Option(envvar="QUIETQUOTA_HOST", help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(envvar="QUIETQUOTA_PORT", help="Port to listen on.")] = 8000,
+    insecure_no_auth: Annotated[
+        bool, typer.Option("--insecure-no-auth", envvar="QUIETQUOTA_INSECURE_NO_AUTH", help="Answer without a key; on loopback only.")
+    ] = False,
+    rate: Annotated[float, typer.Option(envvar="QUIETQUOTA_RATE", help="Requests a second and client; 0 for no limit.")] = 0.0,
+    workers: Annotated[int, typer.Option(envvar="QUIETQUOTA_WORKERS", help="Processes.")] = 1,
     store: StoreOption = "./var",
 ) -> None:
-    """Serve the published snapshots over HTTP; OpenAPI at /openapi.json, readable at /docs."""
+    """Serve the published snapshots over HTTP; OpenAPI at /openapi.json, readable at /docs.
+
+    Clients bring a key (Authorization: Bearer qq_...), which `quietquota keys add` makes. On 127.0.0.1 none is needed until there is one.
+    """
     import uvicorn
+
+    from service.app import create_app, needs_key
+    from service.keys import Keys
+
+    with _explained():
+        settings = Settings(store=store, host=host, port=port, insecure_no_auth=insecure_no_auth, rate=rate)
+        create_app(settings)
+        keys = Keys(SnapshotStore(store).store)
+        locked = needs_key(settings, keys)
+    where = f"http://{host}:{port}"
+    talk.print(f"{where}/v1/regimes   API: {where}/docs   stop with Ctrl-C", highlight=False)
+    if locked and not keys.known():
+        talk.print("no request is answered until there is a key: quietquota keys add NAME", style="bold", highlight=False)
+    elif not locked:
+        talk.print("anyone on this machine is answered, without a key", highlight=False)
+    given = {"store": store, "host": host, "port": port, "insecure_no_auth": insecure_no_auth, "rate": rate}
+    os.environ |= {f"QUIETQUOTA_{name.upper()}": str(value) for name, value in given.items()}
+    uvicorn.run(
+        "service.app:create_app", factory=True, host=host, port=port, workers=workers, loop="uvloop", http="httptools",
+        access_log=False, server_header=False, timeout_keep_alive=30, timeout_graceful_shutdown=20, h11_max_incomplete_event_size=16_384,
+    )  # fmt: skip
+
+
+@app.command()
+def openapi() -> None:
+    """Print the description of the HTTP interface, as checked in under docs/openapi.json."""
+    import json
 
     from service.app import create_app
 
-    with _explained():
-        application = create_app(Settings(store=store, host=host, port=port))
-    talk.print(f"http://{host}:{port}/v1/regimes   API: http://{host}:{port}/docs   stop with Ctrl-C", highlight=False)
-    uvicorn.run(application, host=host, port=port, loop="uvloop", http="httptools")
+    sys.stdout.write(json.dumps(create_app(Settings(host="127.0.0.1")).openapi(), indent=1, sort_keys=True, ensure_ascii=False) + "\n")
 
 
 @app.command()
@@ -281,6 +315,8 @@ def score(
     pairs: Annotated[list[Path], typer.Argument(help="TRUTH FORECASTS [TRUTH FORECASTS ...]: a world's folder, and forecasts of it.")],
     format: Annotated[str, typer.Option("--format", help="table or json.")] = "table",
     resamples: Annotated[int, typer.Option(help="Bootstrap resamples behind each interval.")] = 400,
+    publish: Annotated[bool, typer.Option("--publish", help="Put the scores into the store, for GET /v1/calibration.")] = False,
+    store: StoreOption = "./var",
 ) -> None:
     """Score forecasts where the truth is known: skill, calibration, ranking and detection, each with a 5-95 % interval."""
     with _explained():
@@ -290,6 +326,9 @@ def score(
         if len(pairs) % 2:
             raise ValueError("give TRUTH FORECASTS pairs")
         scores = run([read_pair(*pair) for pair in zip(pairs[::2], pairs[1::2], strict=True)], resamples)
+        if publish:
+            told = {"scored_at": datetime.now(UTC).isoformat(), "worlds": [p.name for p in pairs[::2]], "scores": scores}
+            SnapshotStore(store).store.write(CALIBRATION, orjson.dumps(told, option=orjson.OPT_SERIALIZE_NUMPY))
     if format == "json":
         sys.stdout.write(orjson.dumps(scores, option=orjson.OPT_INDENT_2).decode() + "\n")
     else:
@@ -316,7 +355,8 @@ def report(
     with _explained():
         from service.snapshots import REPORT
 
-        output.write_bytes((_store(store).load(snapshot).path / REPORT).read_bytes())
+        snapshots = _store(store)
+        output.write_bytes(snapshots.read(snapshots.load(snapshot).id, REPORT))
     out.print(str(output), highlight=False)
 
 
@@ -342,8 +382,54 @@ def snapshots_verify(
     """Compare every file of a snapshot with its manifest."""
     with _explained():
         snapshots = _store(store)
-        for name in [snapshot] if snapshot else [m["id"] for m in snapshots.list()]:
+        for name in [snapshot] if snapshot else snapshots.ids():
             out.print(f"{name}: {snapshots.verify(name)} files as published", highlight=False)
+
+
+@snapshots_app.command("rollback")
+def snapshots_rollback(
+    snapshot: Annotated[str, typer.Argument(help="Id of the snapshot to serve again.")], store: StoreOption = "./var"
+) -> None:
+    """Serve an earlier snapshot again, after verifying it. What was said in between stays on the record."""
+    with _explained():
+        _store(store).switch(snapshot)
+    out.print(f"{snapshot} is served", highlight=False)
+
+
+@keys_app.command("add")
+def keys_add(
+    name: Annotated[str, typer.Argument(help="Whose it is, such as risk-desk.")],
+    scope: Annotated[list[str] | None, typer.Option(help="read (default), what-if or admin; may be given several times.")] = None,
+    days: Annotated[int | None, typer.Option(min=1, help="Days after which it lapses. Default: never.")] = None,
+    store: StoreOption = "./var",
+) -> None:
+    """Make a key and print it, this once: only its hash is kept."""
+    from service.keys import Keys
+
+    with _explained():
+        text, key = Keys(SnapshotStore(store).store).add(name, tuple(scope or ["read"]), days)
+    out.print(text, highlight=False)
+    until = f", until {key.expires_at}" if key.expires_at else ""
+    talk.print(f"{key.id} for {name}: {', '.join(key.scopes)}{until}. Keep the key now: it cannot be shown again.", highlight=False)
+
+
+@keys_app.command("list")
+def keys_list(store: StoreOption = "./var") -> None:
+    """Keys by id, with scopes, expiry and whether they were revoked; never the keys themselves."""
+    from service.keys import Keys
+
+    with _explained():
+        tables.keys(Keys(SnapshotStore(store).store).all(), out)
+
+
+@keys_app.command("revoke")
+def keys_revoke(identity: Annotated[str, typer.Argument(help="Id of the key.")], store: StoreOption = "./var") -> None:
+    """Refuse a key from now on; servers hear of it within seconds."""
+    from service.keys import Keys
+
+    with _explained():
+        key = Keys(SnapshotStore(store).store).revoke(identity)
+    out.print(f"{key.id} ({key.name}) is revoked", highlight=False)
 
 
 @log_app.command("verify")
@@ -393,3 +479,7 @@ def log_compact(store: StoreOption = "./var") -> None:
 
 def main() -> None:
     app()
+
+
+if __name__ == "__main__":
+    main()

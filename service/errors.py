@@ -2,6 +2,8 @@
 
 import logging
 import secrets
+from contextvars import ContextVar
+from http import HTTPStatus
 from typing import Any
 
 import orjson
@@ -13,12 +15,21 @@ from starlette.exceptions import HTTPException
 from service.snapshots import Damaged, NoSnapshot
 
 log = logging.getLogger("quietquota.serve")
+REQUEST: ContextVar[str] = ContextVar("request", default="")
+"""Id of the request that is being answered."""
 PROBLEM = "application/problem+json"
-_TITLES = {400: "Bad request", 404: "Not found", 405: "Method not allowed", 422: "Invalid parameter", 503: "No verified snapshot"}
+_TITLES = {
+    400: "Bad request", 401: "Unauthorized", 403: "Forbidden", 404: "Not found", 405: "Method not allowed", 408: "Request timeout",
+    413: "Content too large", 422: "Invalid parameter", 429: "Too many requests", 503: "Not available",
+}  # fmt: skip
 
 
 class UnknownUnit(LookupError):
     """No such regime unit in the snapshot."""
+
+
+class InvalidCursor(ValueError):
+    """A cursor that this service did not give, or that belongs to another question."""
 
 
 def problem(
@@ -29,7 +40,7 @@ def problem(
         "title": _TITLES.get(status, "Error"),
         "status": status,
         "detail": detail,
-        "request_id": secrets.token_hex(8),
+        "request_id": REQUEST.get() or secrets.token_hex(8),
         "errors": errors or [],
     }
     return Response(orjson.dumps(body), status, headers, media_type=PROBLEM)
@@ -42,11 +53,22 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(NoSnapshot)
     def _no_snapshot(_: Request, error: NoSnapshot) -> Response:
-        return problem(404, "no-snapshot-at", str(error))
+        return problem(404, "no-snapshot", str(error))
 
     @app.exception_handler(Damaged)
     def _damaged(_: Request, __: Damaged) -> Response:
         return problem(503, "snapshot-damaged", "the snapshot asked for fails its checksums; it is not served")
+
+    @app.exception_handler(OSError)
+    def _unreachable(_: Request, error: OSError) -> Response:
+        log.error("the store is unreachable: %s", error)
+        return problem(
+            503, "store-unreachable", "the store does not answer; what is current can still be had", headers={"Retry-After": "30"}
+        )
+
+    @app.exception_handler(InvalidCursor)
+    def _cursor(_: Request, error: InvalidCursor) -> Response:
+        return problem(422, "invalid-parameter", str(error), [{"field": "query.cursor", "reason": str(error), "value": ""}])
 
     @app.exception_handler(RequestValidationError)
     def _invalid(_: Request, error: RequestValidationError) -> Response:
@@ -55,6 +77,10 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     def _http(_: Request, error: HTTPException) -> Response:
+        if error.status_code == HTTPStatus.BAD_REQUEST:
+            return problem(
+                422, "invalid-parameter", "the body cannot be read as JSON", [{"field": "body", "reason": "not JSON", "value": ""}]
+            )
         slug = {404: "not-found", 405: "method-not-allowed"}.get(error.status_code, "http")
         return problem(error.status_code, slug, str(error.detail), headers=dict(error.headers or {}))
 

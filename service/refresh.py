@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import orjson
 import pandas as pd
 import xarray as xr
 from rich.console import Console
@@ -19,7 +21,7 @@ from zarr.codecs import ZstdCodec
 from data.config import Watch
 from data.log import ReleaseLog
 from data.panel import read_panel
-from data.revisions import spread
+from data.revisions import revisions, spread
 from model.checks import Check, outcome, run_checks
 from model.evidence import detectability, evidence
 from model.fit import fit
@@ -32,7 +34,7 @@ from model.spec import Assumptions, Computation
 from model.states import states
 from service.progress import COLUMNS
 from service.report import render
-from service.snapshots import POSTERIOR, REPORT, SnapshotStore
+from service.snapshots import POSTERIOR, RELEASES, REPORT, SnapshotStore
 
 PACKAGES = ("pymc", "pytensor", "nutpie", "jax", "jaxlib", "arviz", "numba", "numpy", "xarray", "pandas")
 
@@ -78,7 +80,8 @@ def refresh(
     with Progress(*COLUMNS, TimeElapsedColumn(), console=console) as progress:
         with _step(progress, "reading the log", seconds):
             panel = read_panel(log, watch, as_of)
-            assumptions = informed(assumptions, log.releases("observations", as_of, [hs for f in watch.families.values() for hs in f.hs]))
+            releases = log.releases("observations", as_of, [hs for family in watch.families.values() for hs in family.hs])
+            assumptions = informed(assumptions, releases)
             if all(reasons := abstentions(panel, assumptions)):
                 why = "; ".join(f"{unit}: {reason}" for unit, reason in zip(panel["unit"].values, reasons, strict=True))
                 raise NothingToFit(f"no unit can be answered as of {as_of.isoformat()}; {why}. Ingest more months, or a longer history")
@@ -100,12 +103,14 @@ def refresh(
             told = [evidence(few, seen, space), detectability(few, seen, space, np.random.default_rng(computation.seed))]
             regimes = xr.merge([regimes, *(t.reindex(unit=regimes["unit"]) for t in told)], combine_attrs="override")
             titles = {name: family.title for name, family in watch.families.items()}
-            snapshot = assemble(result.posterior, regimes, panel, checks, assumptions, computation, titles, versions(), datetime.now(UTC))
+            snapshot = assemble(
+                result.posterior, regimes, panel, checks, assumptions, computation, titles, versions(), datetime.now(UTC), told_of(releases)
+            )
         gate = outcome(checks)
         if gate == "FAIL" or (gate == "REVIEW" and not accept_review):
             return Refreshed(None, checks, snapshot.rows, seconds)
         with _step(progress, "publishing", seconds):
-            name = store.publish(snapshot.meta, snapshot.rows, lambda folder: write_files(snapshot, folder))
+            name = store.publish(snapshot.meta, snapshot.rows, lambda folder: write_files(snapshot, behind(releases, watch), folder))
     return Refreshed(name, checks, snapshot.rows, seconds)
 
 
@@ -116,12 +121,34 @@ def informed(assumptions: Assumptions, releases: pd.DataFrame) -> Assumptions:
     return assumptions if measured is None else assumptions.model_copy(update={"preliminary": measured * math.sqrt(math.pi / 2)})
 
 
+def told_of(releases: pd.DataFrame) -> list[dict[str, Any]]:
+    """The revision report, to be kept beside the answers that rest on the figures."""
+    rows = revisions(releases).to_dict("records")
+    return [{str(k): None if isinstance(v, float) and math.isnan(v) else v for k, v in row.items()} for row in rows]
+
+
 def versions() -> dict[str, str]:
     return {"python": platform.python_version()} | {name: version(name) for name in PACKAGES}
 
 
-def write_files(snapshot: Snapshot, folder: Path) -> None:
-    """The posterior as Zarr, whose chunks carry checksums, and the report."""
+def behind(releases: pd.DataFrame, watch: Watch) -> dict[str, list[dict[str, Any]]]:
+    """The releases of each unit's cells, oldest first."""
+    ours = releases[(releases["exporter"] == watch.exporter) & releases["importer"].isin(watch.importers)]
+    found: dict[str, list[dict[str, Any]]] = {}
+    for unit, importer, family in watch.units():
+        of_unit = ours[(ours["importer"] == importer) & ours["hs_code"].str.startswith(watch.families[family].hs)]
+        of_unit = of_unit.sort_values("released_at", kind="stable")
+        rows = of_unit[["reporter", "hs_code", "period", "net_weight_kg", "released_at", "released_at_basis", "status", "source"]]
+        found[unit] = rows.assign(
+            released_at=rows["released_at"].dt.strftime("%Y-%m-%dT%H:%M:%SZ"),
+            net_weight_kg=rows["net_weight_kg"].astype(object).where(rows["net_weight_kg"].notna(), None),
+        ).to_dict("records")  # type: ignore[assignment]
+    return found
+
+
+def write_files(snapshot: Snapshot, figures: dict[str, list[dict[str, Any]]], folder: Path) -> None:
+    """The posterior as Zarr, whose chunks carry checksums, the figures behind the answers, and the report."""
+    (folder / RELEASES).write_bytes(orjson.dumps(figures))
     checked = [ZstdCodec(level=3, checksum=True)]
     tree = xr.DataTree.from_dict({node.path: _stored(node.to_dataset(inherit=False)) for node in snapshot.tree.subtree})
     encoding = {

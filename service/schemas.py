@@ -1,11 +1,22 @@
 """What the service answers: one typed model a response, with unit, conditioning and an example on every field."""
 
+import re
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 Month = Annotated[str, Field(pattern=r"^\d{4}-\d\d$", description="Calendar month the figure is about, YYYY-MM.", examples=["2024-12"])]
+
+
+def _written_out(value: object) -> object:
+    """Numbers are no instants, although they could be read as seconds."""
+    if not isinstance(value, datetime) and not re.match(r"\d{4}-\d\d-\d\d", str(value)):
+        raise ValueError("is not an RFC 3339 instant or date, such as 2026-11-23T06:00:00Z")
+    return value
+
+
+Instant = Annotated[datetime, BeforeValidator(_written_out)]
 Probability = Annotated[float, Field(ge=0, le=1)]
 _KG = "Kilograms."
 
@@ -108,6 +119,11 @@ class Conditioning(_Schema):
     data_as_of: datetime = Field(description="Only releases up to this instant (UTC) were used.", examples=["2026-11-22T00:00:00Z"])
     data_through: dict[str, str] = Field(description="Last month published, by reporter.", examples=[{"CHN": "2026-10", "JPN": "2026-09"}])
     gate: Literal["PASS", "REVIEW", "FAIL"] = Field(description="The model's checks; REVIEW was published by hand.", examples=["PASS"])
+    stale: str | None = Field(
+        description="Why this may not be the latest: the store does not answer, a newer snapshot is damaged, no refresh for days. "
+        "null: no reason to think so; always null where as_of was asked.",
+        examples=["store unreachable"],
+    )
 
 
 class RegimeAnswer(Conditioning):
@@ -119,7 +135,197 @@ class RegimeAnswer(Conditioning):
 class RegimeTable(Conditioning):
     """All units, or those asked for; highest probability first, abstentions last."""
 
+    total: int = Field(ge=0, description="Units that match, over all pages.", examples=[24])
+    next: str | None = Field(description="Cursor of the next page; null on the last.", examples=[None])
     regimes: list[Regime]
+
+
+class Query(_Schema):
+    """Which units, of one snapshot."""
+
+    units: list[Annotated[str, Field(max_length=200)]] = Field(
+        min_length=1, max_length=1000, description="Unit ids.", examples=[["CHN.JPN.rare_earths", "CHN.USA.rare_earths"]]
+    )
+    as_of: Instant | None = Field(
+        default=None, description="What the service would have said at this instant. Default: now.", examples=["2026-11-23T06:00:00Z"]
+    )
+
+
+class QueryAnswer(Conditioning):
+    regimes: list[Regime] = Field(description="In the order asked.")
+    unknown: list[str] = Field(description="Units that the snapshot does not have.", examples=[["CHN.FRA.tea"]])
+
+
+class HistoryAnswer(Conditioning):
+    """One unit's months, all of one conditioning."""
+
+    unit: str = Field(description="EXPORTER.IMPORTER.family", examples=["CHN.JPN.rare_earths"])
+    kind: Literal["filtered", "smoothed", "nowcast"] = Field(description="Conditioning of every month.", examples=["smoothed"])
+    months: list[MonthAnswer] = Field(description="Oldest first.")
+
+
+class Publication(_Schema):
+    """What was said at one publication."""
+
+    said_at: datetime = Field(description="When it became the current answer (UTC).", examples=["2026-11-23T02:05:12Z"])
+    snapshot: str = Field(description="The snapshot that said it.", examples=["20261123T020512Z-7f3a9c1e"])
+    abstention: str | None = Field(description="Why there was no probability.", examples=[None])
+    month: MonthAnswer | None = Field(description="The last month with figures then, filtered.")
+
+
+class AsPublished(Conditioning):
+    """One unit as it was published, publication by publication."""
+
+    unit: str = Field(description="EXPORTER.IMPORTER.family", examples=["CHN.JPN.rare_earths"])
+    kind: Literal["as_published"] = Field(description="Real time: no later figure and no later parameter.", examples=["as_published"])
+    publications: list[Publication] = Field(description="Oldest first.")
+
+
+class Evidence(_Schema):
+    """What moved the log odds of a restriction over the last twelve months with figures."""
+
+    unit: str = Field(description="EXPORTER.IMPORTER.family", examples=["CHN.JPN.rare_earths"])
+    abstention: str | None = Field(description="Why there is none.", examples=[None])
+    data_through: Month | None = Field(description="Last month with a figure from either office.")
+    evidence: dict[str, float] | None = Field(
+        description="Log Bayes factor of each source (Shapley value); they add up to log_odds[1] - log_odds[0].",
+        examples=[{"exporter": 3.1, "importer": 1.2, "other_families": 0.8, "other_destinations": 0.1, "total_trade": -0.2}],
+    )
+    log_odds: list[float | None] | None = Field(
+        description="Had nothing been heard for twelve months, and as it is.", examples=[[-4.2, 0.8]]
+    )
+    detectability: dict[str, float] | None = Field(
+        description="Probability that a squeeze of this depth, begun three months with figures ago, would by now be given p >= 0.5.",
+        examples=[{"30%": 0.12, "60%": 0.71, "90%": 0.99}],
+    )
+    sentence: str = Field(description="The answer in words.", examples=["CHN.JPN.rare_earths, 2024-12 (filtered): ..."])
+
+
+class EvidenceAnswer(Conditioning):
+    evidence: Evidence
+
+
+class Shortfall(_Schema):
+    """One month: observed, and expected in the open regime; smoothed."""
+
+    period: Month
+    observed_kg: float | None = Field(description=f"{_KG} null where neither office has a figure.", examples=[526000])
+    counterfactual_kg: float | None = Field(description=f"{_KG} Median flow expected in the open regime.", examples=[1417000])
+    counterfactual_kg_interval: list[float | None] = Field(
+        min_length=2, max_length=2, description=f"{_KG} 5 % and 95 % quantile, one month's noise included.", examples=[[1010000, 1950000]]
+    )
+    shortfall_kg_mean: float | None = Field(description=f"{_KG} Negative = more than expected.", examples=[911000])
+    shortfall_kg_p05: float | None = Field(description=f"{_KG} 5 % quantile.", examples=[484000])
+    shortfall_kg_p95: float | None = Field(description=f"{_KG} 95 % quantile.", examples=[1424000])
+
+
+class CounterfactualAnswer(Conditioning):
+    unit: str = Field(description="EXPORTER.IMPORTER.family", examples=["CHN.JPN.rare_earths"])
+    months: list[Shortfall] = Field(description="Oldest first.")
+    shortfall_kg_total: float = Field(description=f"{_KG} Sum of the means over these months, whatever the cause.", examples=[2911000])
+
+
+class Release(_Schema):
+    """One figure one customs office published at one time for one month."""
+
+    reporter: str = Field(description="Whose figure it is, ISO 3166 alpha-3.", examples=["JPN"])
+    hs_code: str = Field(description="Harmonized System, as the office has it.", examples=["850511000"])
+    period: str = Field(
+        description="Month the figure is about; two months joined by / where they were published as one.", examples=["2026-01"]
+    )
+    net_weight_kg: float | None = Field(description=f"{_KG} null where it is suppressed or withdrawn.", examples=[84000])
+    released_at: datetime = Field(description="When anyone could first know it (UTC).", examples=["2026-03-20T00:00:00Z"])
+    released_at_basis: Literal["stated", "inferred"] = Field(
+        description="inferred: rebuilt from the office's release calendar.", examples=["inferred"]
+    )
+    status: Literal["reported", "suppressed", "withdrawn", "estimated"] = Field(description="Kind of figure.", examples=["reported"])
+    source: str = Field(description="Where it was read.", examples=["gacc"])
+
+
+class ReleasesAnswer(Conditioning):
+    unit: str = Field(description="EXPORTER.IMPORTER.family", examples=["CHN.JPN.rare_earths"])
+    releases: list[Release] = Field(description="Oldest release first.")
+
+
+class FamilyInfo(_Schema):
+    family: str = Field(description="Slug.", examples=["rare_earths"])
+    title: str = Field(description="In words.", examples=["Rare earths: metals, compounds and magnets"])
+    importers: list[str] = Field(description="ISO 3166 alpha-3.", examples=[["JPN", "USA"]])
+    restricted: int = Field(ge=0, description="Units given p >= 0.5 in their last month with figures.", examples=[1])
+
+
+class FamilyList(Conditioning):
+    families: list[FamilyInfo]
+
+
+class ImporterInfo(_Schema):
+    importer: str = Field(description="ISO 3166 alpha-3.", examples=["JPN"])
+    families: list[str] = Field(description="Slugs.", examples=[["rare_earths"]])
+    restricted: int = Field(ge=0, description="Units given p >= 0.5 in their last month with figures.", examples=[1])
+
+
+class ImporterList(Conditioning):
+    importers: list[ImporterInfo]
+
+
+class SnapshotSummary(_Schema):
+    """One publication: immutable."""
+
+    id: str = Field(description="Time and content.", examples=["20261123T020512Z-7f3a9c1e"])
+    published_at: datetime = Field(description="UTC.", examples=["2026-11-23T02:05:12Z"])
+    fitted_at: datetime | None = Field(description="UTC.", examples=["2026-11-23T02:05:02Z"])
+    data_as_of: datetime = Field(description="Only releases up to this instant (UTC) were used.", examples=["2026-11-22T00:00:00Z"])
+    data_through: dict[str, str] = Field(description="Last month published, by reporter.", examples=[{"CHN": "2026-10"}])
+    exporter: str | None = Field(description="ISO 3166 alpha-3.", examples=["CHN"])
+    gate: Literal["PASS", "REVIEW", "FAIL"] = Field(description="The model's checks.", examples=["PASS"])
+    panel_sha256: str | None = Field(description="Of all figures it was fitted to.", examples=["9c1e"])
+    log: str | None = Field(description="Fingerprint of the log it was read from.", examples=["7f3a9c1e7f3a9c1e"])
+    sources: str | None = Field(description="Whose figures it holds.", examples=["comtrade, gacc"])
+    versions: dict[str, str] | None = Field(description="Of Python and the packages that fitted.", examples=[{"pymc": "6.4.0"}])
+    files: dict[str, dict[str, str | int]] = Field(
+        description="SHA-256 and size of each file.", examples=[{"answers.json": {"sha256": "9c1e", "bytes": 1204}}]
+    )
+
+
+class SnapshotListed(SnapshotSummary):
+    current: bool = Field(description="Whether it is the one served.", examples=[True])
+
+
+class SnapshotList(_Schema):
+    snapshots: list[SnapshotListed] = Field(description="Latest first.")
+    next: str | None = Field(description="Cursor of the next page; null on the last.", examples=[None])
+
+
+class SnapshotInfo(SnapshotSummary):
+    assumptions: dict[str, Any] | None = Field(
+        description="Priors and states, as fitted.", examples=[{"restricted": [0.35, 0.6, 0.8, 0.96]}]
+    )
+    computation: dict[str, Any] | None = Field(description="Chains, draws, seed.", examples=[{"draws": 1000}])
+
+
+class CheckOutcome(_Schema):
+    model_config = ConfigDict(extra="allow")
+
+    name: str = Field(description="Of the check.", examples=["rhat_max"])
+    outcome: Literal["PASS", "REVIEW", "FAIL"] = Field(description="By its thresholds.", examples=["PASS"])
+
+
+class Checks(_Schema):
+    """The gate that the snapshot went through."""
+
+    snapshot: str = Field(description="Id.", examples=["20261123T020512Z-7f3a9c1e"])
+    gate: Literal["PASS", "REVIEW", "FAIL"] = Field(description="The worst of its checks.", examples=["PASS"])
+    checks: list[CheckOutcome]
+
+
+class Calibration(_Schema):
+    """Scores where the truth was known; by kind of forecast (real_time, nowcast, smoothed), each with a 5-95 % interval."""
+
+    model_config = ConfigDict(extra="allow")
+
+    scored_at: datetime = Field(description="UTC.", examples=["2026-11-23T02:05:12Z"])
+    worlds: list[str] = Field(description="What the forecasts were scored on.", examples=[["world"]])
+    scores: dict[str, dict[str, Any]] = Field(description="By kind of forecast.", examples=[{"filtered": {"skill": [0.65, 0.5, 0.75]}}])
 
 
 class Health(_Schema):
@@ -129,6 +335,7 @@ class Health(_Schema):
 class Readiness(_Schema):
     status: Literal["ready"] = Field(description="A verified snapshot is loaded.", examples=["ready"])
     snapshot: str = Field(description="Its id.", examples=["20261123T020512Z-7f3a9c1e"])
+    stale: str | None = Field(description="Why it may not be the latest.", examples=[None])
 
 
 class Problem(_Schema):

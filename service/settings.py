@@ -1,9 +1,9 @@
 """The one place where the environment is read: ``QUIETQUOTA_*`` mirrors the command line's flags."""
 
+import ipaddress
 from pathlib import Path
-from urllib.parse import urlsplit
-from urllib.request import url2pathname
 
+from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -12,7 +12,10 @@ class SettingsError(ValueError):
 
 
 class Settings(BaseSettings):
-    """config : quietquota.toml (default: ./quietquota.toml, else the bundled sample's). store : a folder or file:// URL."""
+    """config : quietquota.toml (default: ./quietquota.toml, else the bundled sample's). store : as :func:`data.store.open_store` takes
+    it. insecure_no_auth : answer without a key, on loopback only. rate : requests a second and client, 0 for no limit.
+    stale_after_days : without a refresh, after which answers say so.
+    """
 
     model_config = SettingsConfigDict(env_prefix="QUIETQUOTA_", extra="ignore")
 
@@ -20,15 +23,13 @@ class Settings(BaseSettings):
     store: str = "./var"
     host: str = "127.0.0.1"
     port: int = 8000
+    insecure_no_auth: bool = False
+    rate: float = Field(default=0.0, ge=0)
+    stale_after_days: float = Field(default=4.0, gt=0)
 
     @property
-    def folder(self) -> Path:
-        parts = urlsplit(self.store)
-        if parts.scheme == "file":
-            return Path(url2pathname(parts.path))
-        if "://" in self.store:
-            raise SettingsError(f"--store {self.store}: this version stores in a folder or file:// URL only")
-        return Path(self.store)
+    def on_loopback(self) -> bool:
+        return self.host == "localhost" or ipaddress.ip_address(self.host).is_loopback
 
     @property
     def log_place(self) -> str:

@@ -1,37 +1,43 @@
 """The store of published snapshots: immutable, verified before they are believed, switched in one step.
 
-::
+In a folder or a bucket (:mod:`data.store`)::
 
     snapshots/<id>/manifest.json    facts, and the SHA-256 and size of every other file; written last
                    answers.json     one record a unit, serialised once, when published
+                   releases.json    the figures behind the answers, with both clocks
                    report.html      the analyst's page
                    posterior.zarr/  DataTree; zstd with checksums, so a flipped bit is an error and not a number
-    current                         the id that is served; replaced by rename
-    switches.jsonl                  every switch: when, from, to
+    switches/<instant>-<id>.json    every switch: when, from, to; their names tell what was current when
+    current                         the id that is served; replaced in one step
+    calibration.json                scores of the last backtest that was published
 
-A snapshot without a manifest does not exist. What is being written lies below ``.partial-*`` and is swept by the
-next publisher. Reading needs neither PyMC nor ArviZ nor xarray.
+A snapshot without a manifest does not exist. Reading needs neither PyMC nor ArviZ nor xarray.
 """
 
 import hashlib
 import json
-import os
+import re
 import shutil
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import orjson
-from filelock import FileLock, Timeout
 
-from data.durable import sync_folder, write_durably
+from data.store import Folder, Locked, Store, open_store
 
 MANIFEST = "manifest.json"
 ANSWERS = "answers.json"
 REPORT = "report.html"
 POSTERIOR = "posterior.zarr"
+RELEASES = "releases.json"
+CALIBRATION = "calibration.json"
+_ID = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{8}")
+_SWITCH = "%Y%m%dT%H%M%S.%fZ"
 
 
 class StoreError(RuntimeError):
@@ -52,28 +58,22 @@ class StoreBusy(StoreError):
 
 @dataclass(frozen=True)
 class Published:
-    """A verified snapshot as the server holds it: facts and ready-made bytes."""
+    """A verified snapshot as the server holds it: facts and answers."""
 
     id: str
     published_at: datetime
     meta: dict[str, Any]
     answers: list[dict[str, Any]]
-    path: Path
 
 
-def _digest(path: Path) -> str:
-    with path.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
-
-
-def _files(folder: Path) -> list[Path]:
-    return sorted(p for p in folder.rglob("*") if p.is_file() and p != folder / MANIFEST)
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
 
 
 class SnapshotStore:
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        self.snapshots = root / "snapshots"
+    def __init__(self, place: str | Path) -> None:
+        """place : as :func:`data.store.open_store` takes it."""
+        self.store: Store = open_store(place)
 
     def publish(
         self, meta: dict[str, Any], answers: list[dict[str, Any]], fill: Callable[[Path], None], now: datetime | None = None
@@ -83,103 +83,134 @@ class SnapshotStore:
         The id is time and content: two publications differ in it even with equal content. Raises StoreBusy.
         """
         moment = (now or datetime.now(UTC)).astimezone(UTC)
-        self.snapshots.mkdir(parents=True, exist_ok=True)
-        try:
-            with FileLock(self.root / ".publish.lock", timeout=0):
-                for left in self.snapshots.glob(".partial-*"):
-                    shutil.rmtree(left)
-                return self._publish(meta, answers, fill, moment)
-        except Timeout as error:
-            raise StoreBusy(f"{self.root}: another process is publishing to this store") from error
-
-    def _publish(self, meta: dict[str, Any], answers: list[dict[str, Any]], fill: Callable[[Path], None], now: datetime) -> str:
-        partial = self.snapshots / f".partial-{os.getpid()}"
-        partial.mkdir()
-        fill(partial)
-        (partial / ANSWERS).write_bytes(orjson.dumps(answers))
-        files = _files(partial)
-        for path in files:
-            with path.open("rb") as handle:
-                os.fsync(handle.fileno())
-        hashes = {str(p.relative_to(partial)): {"sha256": _digest(p), "bytes": p.stat().st_size} for p in files}
-        content = hashlib.sha256(orjson.dumps([hashes, meta], option=orjson.OPT_SORT_KEYS)).hexdigest()
-        name = f"{now.strftime('%Y%m%dT%H%M%SZ')}-{content[:8]}"
-        manifest = {"id": name, "published_at": now.isoformat(), **meta, "files": hashes}
-        write_durably(partial / MANIFEST, orjson.dumps(manifest, option=orjson.OPT_INDENT_2))
-        for folder in {p.parent for p in files}:
-            sync_folder(folder)
-        partial.rename(self.snapshots / name)
-        sync_folder(self.snapshots)
-        self.switch(name, now)
+        with self._locked() as still_held, tempfile.TemporaryDirectory(prefix="quietquota-") as partial:
+            folder = Path(partial)
+            fill(folder)
+            (folder / ANSWERS).write_bytes(orjson.dumps(answers))
+            files = {p.relative_to(folder).as_posix(): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+            hashes = {file: {"sha256": _digest(content), "bytes": len(content)} for file, content in files.items()}
+            digest = _digest(orjson.dumps([hashes, meta], option=orjson.OPT_SORT_KEYS))
+            name = f"{moment.strftime('%Y%m%dT%H%M%SZ')}-{digest[:8]}"
+            manifest = {"id": name, "published_at": moment.isoformat(), **meta, "files": hashes}
+            (folder / MANIFEST).write_bytes(orjson.dumps(manifest, option=orjson.OPT_INDENT_2))
+            self.store.put_folder(folder, f"snapshots/{name}", MANIFEST)
+            still_held()
+            self._switch(name, moment)
         return name
 
+    @contextmanager
+    def _locked(self) -> Iterator[Callable[[], None]]:
+        try:
+            with self.store.lock(".publish.lock", 0.0) as still_held:
+                if isinstance(self.store, Folder):
+                    for left in (self.store.root / "snapshots").glob(".partial-*"):
+                        shutil.rmtree(left)
+                yield still_held
+        except Locked as error:
+            raise StoreBusy(f"another process is publishing to this store. {error}") from error
+
     def switch(self, name: str, now: datetime | None = None) -> None:
-        """Make `name` the current snapshot after verifying it. Raises NoSnapshot, Damaged."""
+        """Make `name` the current snapshot after verifying it; what was said in between stays on the record. Raises NoSnapshot, Damaged,
+        StoreBusy."""
+        with self._locked():
+            self._switch(name, (now or datetime.now(UTC)).astimezone(UTC))
+
+    def _switch(self, name: str, moment: datetime) -> None:
         self.verify(name)
-        before = self.current_id()
-        moment = (now or datetime.now(UTC)).isoformat()
-        with (self.root / "switches.jsonl").open("ab") as log:
-            log.write(orjson.dumps({"at": moment, "from": before, "to": name}) + b"\n")
-            log.flush()
-            os.fsync(log.fileno())
-        write_durably(self.root / "current", name.encode())
+        switches = self.switches()
+        before = switches[-1][1] if switches else None
+        if switches:
+            # A clock that was set back must not reorder what was said.
+            moment = max(moment, switches[-1][0] + timedelta(microseconds=1))
+        record = {"at": moment.isoformat(), "from": before, "to": name}
+        self.store.write(f"switches/{moment.strftime(_SWITCH)}-{name}.json", orjson.dumps(record))
+        self.store.write("current", name.encode())
+
+    def switches(self) -> list[tuple[datetime, str]]:
+        """(when, to which snapshot), oldest first."""
+        found = []
+        for name in self.store.names("switches"):
+            at, _, to = name.removeprefix("switches/").removesuffix(".json").partition("Z-")
+            found.append((datetime.strptime(f"{at}Z", _SWITCH).replace(tzinfo=UTC), to))
+        return found
 
     def current_id(self) -> str | None:
+        """Raises Damaged where the pointer is no id."""
         try:
-            return (self.root / "current").read_text().strip()
+            name = self.store.read("current").decode(errors="replace").strip()
         except FileNotFoundError:
             return None
+        if not _ID.fullmatch(name):
+            raise Damaged(f"{self.store.url}/current: names no snapshot ({name[:40]!r}); quietquota snapshots rollback ID puts it right")
+        return name
+
+    def ids(self) -> list[str]:
+        """Of all snapshots, oldest first."""
+        return sorted(name.split("/")[1] for name in self.store.names("snapshots") if name.endswith(f"/{MANIFEST}"))
 
     def list(self) -> list[dict[str, Any]]:
         """Manifests, oldest first."""
-        return [self.manifest(p.name) for p in sorted(self.snapshots.glob("[0-9]*"))]
+        return [self.manifest(name) for name in self.ids()]
+
+    def read(self, name: str, file: str) -> bytes:
+        """A file of a snapshot, compared with its manifest. Raises NoSnapshot, Damaged."""
+        return self._read(name, file, self.manifest(name)["files"].get(file))
+
+    def _read(self, name: str, file: str, expected: dict[str, Any] | None) -> bytes:
+        place = f"{self.store.url}/snapshots/{name}/{file}"
+        if expected is None:
+            raise NoSnapshot(f"snapshot {name} has no file {file}")
+        try:
+            content = self.store.read(f"snapshots/{name}/{file}")
+        except FileNotFoundError as error:
+            raise Damaged(f"{place}: missing") from error
+        if len(content) != expected["bytes"] or _digest(content) != expected["sha256"]:
+            raise Damaged(f"{place}: its content is not what the manifest says (SHA-256 {expected['sha256'][:12]}...)")
+        return content
 
     def manifest(self, name: str) -> dict[str, Any]:
-        path = self.snapshots / name / MANIFEST
-        if "/" in name or name.startswith(".") or not path.is_file():
-            raise NoSnapshot(f"{self.root}: no snapshot {name!r}; see quietquota snapshots list")
+        """Raises NoSnapshot, and Damaged where it is not the one that was published."""
+        missing = NoSnapshot(f"{self.store.url}: no snapshot {name!r}; see quietquota snapshots list")
+        if not _ID.fullmatch(name):
+            raise missing
         try:
-            manifest: dict[str, Any] = json.loads(path.read_bytes())
-        except ValueError as error:
-            raise Damaged(f"{path}: not JSON ({error})") from error
+            manifest: dict[str, Any] = json.loads(self.store.read(f"snapshots/{name}/{MANIFEST}"))
+            meta = {k: v for k, v in manifest.items() if k not in ("id", "published_at", "files")}
+            digest = _digest(orjson.dumps([manifest["files"], meta], option=orjson.OPT_SORT_KEYS))
+            published = datetime.fromisoformat(manifest["published_at"]).astimezone(UTC).strftime("%Y%m%dT%H%M%SZ")
+        except FileNotFoundError as error:
+            raise missing from error
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise Damaged(f"{self.store.url}/snapshots/{name}/{MANIFEST}: not a manifest ({error})") from error
+        if (manifest.get("id"), f"{published}-{digest[:8]}") != (name, name):
+            raise Damaged(f"{self.store.url}/snapshots/{name}/{MANIFEST}: its content is not what was published")
         return manifest
 
     def verify(self, name: str) -> int:
-        """Compare every file with the manifest; how many there are. Raises Damaged naming the first that differs."""
-        folder, manifest = self.snapshots / name, self.manifest(name)
-        for relative, expected in manifest["files"].items():
-            path = folder / relative
-            if not path.is_file():
-                raise Damaged(f"{path}: missing")
-            if path.stat().st_size != expected["bytes"] or _digest(path) != expected["sha256"]:
-                raise Damaged(f"{path}: its content is not what the manifest says (SHA-256 {expected['sha256'][:12]}...)")
-        extra = {str(p.relative_to(folder)) for p in _files(folder)} - set(manifest["files"])
+        """Compare every file with the manifest, and it with the id; how many files there are. Raises Damaged naming the first that
+        differs."""
+        manifest = self.manifest(name)
+        for file, expected in manifest["files"].items():
+            self._read(name, file, expected)
+        under = f"snapshots/{name}/"
+        extra = {n.removeprefix(under) for n in self.store.names(under.rstrip("/"))} - set(manifest["files"]) - {MANIFEST}
         if extra:
-            raise Damaged(f"{folder / min(extra)}: not in the manifest")
+            raise Damaged(f"{self.store.url}/{under}{min(extra)}: not in the manifest")
         return len(manifest["files"])
 
     def load(self, name: str | None = None) -> Published:
         """A snapshot, the current one by default, after verifying it. Raises NoSnapshot, Damaged."""
         wanted = name or self.current_id()
         if wanted is None:
-            raise NoSnapshot(f"{self.root}: nothing has been published yet; run quietquota refresh")
+            raise NoSnapshot(f"{self.store.url}: nothing has been published yet; run quietquota refresh")
         self.verify(wanted)
         meta = self.manifest(wanted)
-        answers = orjson.loads((self.snapshots / wanted / ANSWERS).read_bytes())
-        published = datetime.fromisoformat(meta["published_at"])
-        return Published(wanted, published, meta, answers, self.snapshots / wanted)
+        answers = orjson.loads(self._read(wanted, ANSWERS, meta["files"][ANSWERS]))
+        return Published(wanted, datetime.fromisoformat(meta["published_at"]), meta, answers)
 
     def current_at(self, instant: datetime) -> str:
         """The id that was current at `instant`. Raises NoSnapshot when that is before the first publication."""
-        found = None
-        try:
-            lines = (self.root / "switches.jsonl").read_bytes().splitlines()
-        except FileNotFoundError:
-            lines = []
-        for line in lines:
-            switch = json.loads(line)
-            if datetime.fromisoformat(switch["at"]) <= instant:
-                found = switch["to"]
-        if found is None:
+        found = [to for at, to in self.switches() if at <= instant]
+        if not found:
             raise NoSnapshot(f"nothing had been published at {instant.isoformat()}")
-        return str(found)
+        return found[-1]

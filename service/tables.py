@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from data.log import Receipt
     from data.store import Store
     from model.checks import Check
+    from service.keys import Key
 
 
 def _table(*columns: tuple[str, str]) -> Table:
@@ -173,11 +174,18 @@ def explain(published: Published, unit: str, out: Console) -> None:
         out.print(f"would a squeeze begun three months ago have been seen by now? {odds}", highlight=False)
 
 
+def keys(kept: list["Key"], out: Console) -> None:
+    table = _table(("id", "left"), ("name", "left"), ("scopes", "left"), ("made", "left"), ("until", "left"), ("revoked", "left"))
+    for key in kept:
+        days = (None if at is None else at[:10] for at in (key.created_at, key.expires_at, key.revoked_at))
+        table.add_row(key.id, key.name, ", ".join(key.scopes), *(day or "-" for day in days))
+    out.print(table)
+
+
 def next_steps(published: Published, settings: Settings, talk: Console) -> None:
     store = "" if settings.store == "./var" else f" --store {settings.store}"
-    talk.print(
-        f"\nreport: {published.path / REPORT}\nserve:  quietquota serve{store}   (or make serve), then GET /v1/regimes", highlight=False
-    )
+    report = f"{settings.store}/snapshots/{published.id}/{REPORT}"
+    talk.print(f"\nreport: {report}\nserve:  quietquota serve{store}   (or make serve), then GET /v1/regimes", highlight=False)
 
 
 SCORED = (

@@ -2,8 +2,9 @@
 
 import socket
 import subprocess
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from uuid import uuid4
 
@@ -75,3 +76,29 @@ def bucket(s3, tmp_path, monkeypatch) -> str:
         monkeypatch.setenv(f"AWS_{name}", value)
     monkeypatch.setenv("QUIETQUOTA_CACHE", str(tmp_path / "cache"))
     return f"s3://releases/{uuid4().hex}"
+
+
+@pytest.fixture
+def served_at() -> Iterator[Callable[..., tuple[str, int]]]:
+    """Starts `quietquota serve` over a snapshot store, as a process of its own; gives its address and port."""
+    running: list[subprocess.Popen] = []
+
+    def start(store, *options: str) -> tuple[str, int]:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        command = [sys.executable, "-m", "service.cli", "serve", "--store", store.store.url, "--port", str(port), *options]
+        running.append(subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL))
+        for _ in range(300):
+            assert running[-1].poll() is None, "the server ended"
+            try:
+                httpx.get(f"http://127.0.0.1:{port}/healthz")
+                return "127.0.0.1", port
+            except httpx.TransportError:
+                time.sleep(0.1)
+        raise AssertionError("the server did not answer")
+
+    yield start
+    for server in running:
+        server.terminate()
+        server.wait(timeout=30)

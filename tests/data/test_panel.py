@@ -50,6 +50,20 @@ def test_an_offices_subdivisions_add_up_and_one_that_is_divided_anew_is_no_stop(
     assert importer["kg"].values[0] == 111
 
 
+def test_what_a_new_edition_of_the_system_took_out_of_a_code_is_no_fall(release_log):
+    rows = [
+        row("2021-12", "100", hs="811292"),
+        *(row("2022-01", kg, hs=hs) for kg, hs in (("80", "811292"), ("15", "811231"), ("5", "811241"))),
+    ]
+    release_log.ingest(csv(*rows, header=HEADER), "f.csv")
+    watch = Watch(exporter="CHN", importers=("JPN",), families={"gallium": Family(title="g", hs=("811292",))})
+    panel = read_panel(release_log, watch, datetime(2024, 6, 30, tzinfo=UTC))
+    assert panel["kg"].values[0, :2].tolist() == [100, 100]
+    apart = {"gallium": Family(title="g", hs=("811292",)), "hafnium": Family(title="h", hs=("811231",))}
+    panel = read_panel(release_log, watch.model_copy(update={"families": apart}), datetime(2024, 6, 30, tzinfo=UTC))
+    assert panel["kg"].values[:, 1].tolist() == [85, 15], "a family of its own is not added to another"
+
+
 def test_a_code_that_is_part_of_another_is_refused(tmp_path):
     families = {"magnets": Family(title="m", hs=("850511",)), "sintered": Family(title="s", hs=("85051110",))}
     with pytest.raises(ValueError, match="85051110 is 850511 or a part of it, and would count twice"):

@@ -22,7 +22,7 @@ def store(tmp_path):
 
 @pytest.fixture
 def client(store):
-    with TestClient(create_app(Settings(store=str(store.root))), raise_server_exceptions=False) as client:
+    with TestClient(create_app(Settings(store=str(store.store.root), stale_after_days=9999)), raise_server_exceptions=False) as client:
         yield client
 
 
@@ -75,9 +75,10 @@ def test_a_past_answer_can_be_had_again_byte_for_byte(client, store):
         ("/v1/regimes/CHN.JPN.tea", 404, "unknown-unit"),
         ("/v1/regimes/..%2F..%2Fetc", 404, "not-found"),
         ("/v1/regimes/%00", 404, "unknown-unit"),
-        ("/v1/regimes?as_of=2001-01-01", 404, "no-snapshot-at"),
-        ("/v1/regimes?as_of=2999-01-01", 404, "no-snapshot-at"),
+        ("/v1/regimes?as_of=2001-01-01", 404, "no-snapshot"),
+        ("/v1/regimes?as_of=2999-01-01", 404, "no-snapshot"),
         ("/v1/regimes?as_of=yesterday", 422, "invalid-parameter"),
+        ("/v1/regimes?as_of=1793498400", 422, "invalid-parameter"),
         ("/v1/regimes?min_probability=1e400", 422, "invalid-parameter"),
         ("/v1/regimes?min_probability=nan", 422, "invalid-parameter"),
         ("/v1/regimes?importer=jp", 422, "invalid-parameter"),
@@ -97,7 +98,7 @@ def test_a_wrong_method_is_a_problem_too(client):
 
 
 def test_ready_names_the_snapshot_and_a_server_without_one_is_alive_but_not_ready(client, store, tmp_path):
-    assert client.get("/readyz").json() == {"status": "ready", "snapshot": store.current_id()}
+    assert client.get("/readyz").json() == {"status": "ready", "snapshot": store.current_id(), "stale": None}
     with TestClient(create_app(Settings(store=str(tmp_path / "empty")))) as empty:
         assert empty.get("/healthz").json() == {"status": "ok"}
         assert empty.get("/readyz").status_code == 503

@@ -94,8 +94,8 @@ def test_an_empty_store_and_a_damaged_snapshot_exit_7_with_what_to_do(store, tmp
 
 
 def test_a_store_address_that_this_version_cannot_use_is_named(tmp_path):
-    result = run(app, ["regimes", "--store", "s3://bucket/x"])
-    assert (result.exit_code, "s3://bucket/x" in result.stderr) == (2, True)
+    result = run(app, ["regimes", "--store", "ftp://host/x"])
+    assert (result.exit_code, "ftp://host/x" in result.stderr) == (2, True)
 
 
 def test_a_date_that_is_none_is_a_usage_error(store):

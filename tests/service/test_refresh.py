@@ -2,6 +2,7 @@
 
 import io
 from datetime import UTC, datetime
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import xarray as xr
 from fastapi.testclient import TestClient
 from rich.console import Console
 from support import simulated_csv
+from zarr.storage import ZipStore
 
 from data.config import Family, Watch
 from data.log import ReleaseLog
@@ -16,6 +18,7 @@ from model.checks import outcome
 from model.spec import Assumptions, Computation
 from service.app import create_app
 from service.refresh import refresh
+from service.schemas import ReleasesAnswer
 from service.settings import Settings
 from service.snapshots import SnapshotStore
 
@@ -39,12 +42,12 @@ def done(settings):
     log.ingest(simulated_csv(), "simulated.csv")
     computation = Computation(probability_draws=200)
     console = Console(file=io.StringIO())
-    return refresh(log, SnapshotStore(settings.folder), WATCH, AS_OF, Assumptions(), computation, console, accept_review=True)
+    return refresh(log, SnapshotStore(settings.store), WATCH, AS_OF, Assumptions(), computation, console, accept_review=True)
 
 
 def test_the_fit_passes_its_gate_and_is_published(done, settings):
     assert outcome(done.checks) in ("PASS", "REVIEW"), done.checks
-    assert SnapshotStore(settings.folder).current_id() == done.snapshot
+    assert SnapshotStore(settings.store).current_id() == done.snapshot
 
 
 def test_the_published_answer_names_the_cut_importer_and_says_why(done, settings):
@@ -57,6 +60,19 @@ def test_the_published_answer_names_the_cut_importer_and_says_why(done, settings
         assert table["data_as_of"] == AS_OF.isoformat()
         abstaining = {r["unit"]: r["abstention"] for r in table["regimes"] if r["abstention"]}
         assert abstaining == dict.fromkeys(["CHN.FRA.magnets", *(f"CHN.{i}.tea" for i in WATCH.importers)], "no figure known")
+
+
+def test_the_figures_behind_an_answer_and_the_posterior_can_be_had(done, settings, tmp_path):
+    with TestClient(create_app(settings)) as client:
+        told = ReleasesAnswer.model_validate(client.get("/v1/regimes/CHN.JPN.magnets/releases?from=2023-11").json())
+        assert {r.reporter for r in told.releases} == {"CHN", "JPN"}
+        assert min(r.period for r in told.releases) == "2023-11"
+        assert max(r.released_at for r in told.releases) <= AS_OF
+        packed = tmp_path / "posterior.zarr.zip"
+        packed.write_bytes(client.get("/v1/snapshots/current/posterior").content)
+        assert "<svg" in client.get("/v1/snapshots/current/report").text
+    tree = xr.open_datatree(ZipStore(packed, mode="r"), engine="zarr", consolidated=False)
+    assert tree["posterior"].sizes["draw"] >= 1000
 
 
 def test_an_episode_has_its_onset_and_age_and_the_months_ahead_are_nowcasts(done):
@@ -73,7 +89,7 @@ def test_every_published_month_has_causes_that_sum_to_one(done):
 
 
 def test_the_posterior_on_disk_is_the_one_that_answered_and_guards_its_bits(done, settings):
-    folder = SnapshotStore(settings.folder).load().path / "posterior.zarr"
+    folder = Path(settings.store) / "snapshots" / done.snapshot / "posterior.zarr"
     tree = xr.open_datatree(folder, engine="zarr", consolidated=False)
     assert {"posterior", "sample_stats", "panel", "regimes"} <= set(tree.children)
     filtered = tree["regimes"]["filtered"].sel(unit="CHN.JPN.magnets", period="2023-12-01", cause="targeted")
@@ -88,7 +104,7 @@ def test_the_posterior_on_disk_is_the_one_that_answered_and_guards_its_bits(done
 
 
 def test_the_report_is_one_file_without_network(done, settings):
-    folder = settings.folder / "snapshots" / done.snapshot
+    folder = Path(settings.store) / "snapshots" / done.snapshot
     page = (folder / "report.html").read_text(encoding="utf-8")
     assert "CHN.JPN.magnets" in page
     assert page.count("<svg") == 4

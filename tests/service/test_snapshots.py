@@ -1,11 +1,13 @@
 """The store: nothing half-written is seen, nothing altered is believed, the past stays."""
 
 import json
+import shutil
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from filelock import FileLock
 
+from service import holder as holders
 from service.holder import Holder
 from service.snapshots import Damaged, NoSnapshot, SnapshotStore, StoreBusy
 
@@ -13,8 +15,12 @@ WHEN = datetime(2026, 11, 1, 2, tzinfo=UTC)
 META = {"as_of": "2026-10-31T00:00:00+00:00", "data_through": {"CHN": "2026-09"}, "gate": "PASS"}
 
 
+def snapshots_of(store):
+    return store.store.root / "snapshots"
+
+
 def answer(unit="CHN.JPN.magnets"):
-    return {"unit": unit, "importer": "JPN", "family": "magnets", "current": None, "history": []}
+    return {"unit": unit, "exporter": "CHN", "importer": "JPN", "family": "magnets", "current": None, "history": []}
 
 
 def publish(store, *, text="one", now=WHEN):
@@ -43,7 +49,7 @@ def test_an_empty_store_says_what_to_run(store):
 @pytest.mark.parametrize("harm", ["flip", "truncate", "remove", "add"])
 def test_any_altered_file_is_refused_and_named(store, file, harm):
     name = publish(store)
-    path = store.snapshots / name / file
+    path = snapshots_of(store) / name / file
     content = bytearray(path.read_bytes())
     if harm == "remove":
         path.unlink()
@@ -59,7 +65,7 @@ def test_any_altered_file_is_refused_and_named(store, file, harm):
 
 def test_every_single_bit_of_the_answers_is_guarded(store):
     name = publish(store)
-    path = store.snapshots / name / "answers.json"
+    path = snapshots_of(store) / name / "answers.json"
     good = path.read_bytes()
     for bit in range(0, len(good) * 8, 7):
         bad = bytearray(good)
@@ -81,12 +87,12 @@ def test_a_failure_while_writing_leaves_the_last_good_snapshot_and_is_swept(stor
     assert store.current_id() == first
     assert [m["id"] for m in store.list()] == [first]
     publish(store, text="two", now=WHEN + timedelta(days=2))
-    assert not list(store.snapshots.glob(".partial-*"))
+    assert not list(snapshots_of(store).glob(".partial-*"))
 
 
 def test_two_publishers_at_once_one_is_turned_away(store):
-    store.snapshots.mkdir(parents=True)
-    with FileLock(store.root / ".publish.lock"), pytest.raises(StoreBusy):
+    snapshots_of(store).mkdir(parents=True)
+    with FileLock(store.store.root / ".publish.lock"), pytest.raises(StoreBusy, match="another process is publishing"):
         publish(store)
 
 
@@ -107,10 +113,10 @@ def test_a_name_that_is_no_snapshot_is_not_looked_up(store, name):
 
 def test_the_server_keeps_the_last_good_snapshot_when_a_new_one_is_damaged(store):
     first = publish(store)
-    holder = Holder(store)
+    holder = Holder(store, timedelta(days=9999))
     assert holder.current().snapshot.id == first
     second = publish(store, text="two", now=WHEN + timedelta(days=1))
-    (store.snapshots / second / "report.html").write_text("altered")
+    (snapshots_of(store) / second / "report.html").write_text("altered")
     assert holder.current().snapshot.id == first
     third = publish(store, text="three", now=WHEN + timedelta(days=2))
     assert holder.current().snapshot.id == third
@@ -118,5 +124,86 @@ def test_the_server_keeps_the_last_good_snapshot_when_a_new_one_is_damaged(store
 
 def test_switches_are_recorded(store):
     first, second = publish(store), publish(store, text="two", now=WHEN + timedelta(days=1))
-    switches = [json.loads(line) for line in (store.root / "switches.jsonl").read_text().splitlines()]
+    switches = [json.loads(store.store.read(name)) for name in store.store.names("switches")]
     assert [(s["from"], s["to"]) for s in switches] == [(None, first), (first, second)]
+
+
+def test_a_clock_that_was_set_back_does_not_reorder_what_was_said(store):
+    first, second = publish(store), publish(store, text="two", now=WHEN - timedelta(days=300))
+    assert store.current_id() == second
+    assert store.current_at(WHEN) == first
+    assert store.current_at(WHEN + timedelta(seconds=1)) == second
+
+
+def test_a_rollback_serves_the_earlier_one_again_and_the_past_stays_as_it_was_said(store):
+    first, second = publish(store), publish(store, text="two", now=WHEN + timedelta(days=1))
+    store.switch(first, WHEN + timedelta(days=2))
+    assert store.current_id() == first
+    assert store.current_at(WHEN + timedelta(days=1, hours=1)) == second
+    with pytest.raises(NoSnapshot):
+        store.switch("20260101T000000Z-00000000")
+
+
+@pytest.mark.parametrize("field", ["as_of", "gate", "published_at", "id", "files"])
+def test_a_manifest_that_was_altered_is_refused(store, field):
+    name = publish(store)
+    path = snapshots_of(store) / name / "manifest.json"
+    manifest = json.loads(path.read_text())
+    manifest[field] = {"answers.json": {"sha256": "0" * 64, "bytes": 1}} if field == "files" else "2026-11-02T00:00:00+00:00"
+    path.write_text(json.dumps(manifest))
+    with pytest.raises(Damaged, match=r"manifest\.json"):
+        store.manifest(name)
+
+
+@pytest.mark.parametrize("pointer", [b"", b"\xff\xfe", b"../../etc/passwd", b"20261101T020000Z-0000000"])
+def test_a_damaged_pointer_is_said_and_the_answer_at_hand_stays(store, pointer):
+    first = publish(store)
+    holder = Holder(store, timedelta(days=9999))
+    holder.current()
+    (store.store.root / "current").write_bytes(pointer)
+    assert holder.current().snapshot.id == first
+    assert holder.stale() == "the store's pointer to the current snapshot is damaged"
+    with pytest.raises(NoSnapshot, match="pointer to the current snapshot is damaged"):
+        Holder(store, timedelta(days=9999)).current()
+    store.switch(first, WHEN + timedelta(days=1)) if pointer == b"" else (store.store.root / "current").write_text(first)
+    assert holder.current().snapshot.id == first
+    assert holder.stale() is None
+
+
+def test_when_the_store_is_gone_the_snapshot_at_hand_answers_and_says_so(store):
+    first = publish(store)
+    holder = Holder(store, timedelta(days=9999))
+    holder.current()
+    shutil.rmtree(snapshots_of(store))
+    (store.store.root / "current").write_text("20270101T000000Z-00000000")
+    assert holder.current().snapshot.id == first
+    assert holder.stale() == "snapshot 20270101T000000Z-00000000 is refused: it is not as it was published"
+    shutil.rmtree(store.store.root)
+    store.store.root.write_text("a file where the folder was")
+    assert holder.current().snapshot.id == first
+    assert holder.stale() == "store unreachable"
+
+
+def test_an_old_snapshot_says_that_nothing_has_been_refreshed(store):
+    publish(store)
+    holder = Holder(store, timedelta(days=4))
+    holder.current()
+    assert holder.stale() == "not refreshed since 2026-11-01T02:00:00+00:00"
+
+
+@pytest.mark.slow
+def test_a_store_in_a_bucket_keeps_the_same_promises(bucket, monkeypatch):
+    store = SnapshotStore(bucket)
+    first = publish(store)
+    second = publish(store, text="two", now=WHEN + timedelta(days=1))
+    assert (store.current_id(), store.ids(), store.verify(second)) == (second, [first, second], 2)
+    assert store.current_at(WHEN + timedelta(hours=1)) == first
+    store.store.write(f"snapshots/{second}/report.html", b"altered")
+    with pytest.raises(Damaged, match=r"report\.html"):
+        store.load()
+    with SnapshotStore(bucket)._locked(), pytest.raises(StoreBusy):
+        publish(store)
+    monkeypatch.setattr(holders, "LOOK_SECONDS", 0.0)
+    store.switch(first, WHEN + timedelta(days=2))
+    holder = Holder(SnapshotStore(bucket), timedelta(days=9999))
+    assert holder.current().snapshot.id == first

@@ -1,0 +1,54 @@
+"""What Prometheus is told."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily, Metric
+
+from service.holder import Holder
+from service.snapshots import NoSnapshot
+
+BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
+
+
+class Metrics:
+    def __init__(self, holder: Holder) -> None:
+        self.registry = CollectorRegistry()
+        self.seconds = Histogram(
+            "quietquota_request_seconds", "Time to answer a request.", ("route", "method"), registry=self.registry, buckets=BUCKETS
+        )
+        self.requests = Counter("quietquota_requests", "Requests answered.", ("route", "method", "status"), registry=self.registry)
+        self.registry.register(_OfSnapshot(holder))
+
+
+class _OfSnapshot:
+    """Ages are worked out when they are asked for."""
+
+    def __init__(self, holder: Holder) -> None:
+        self._holder = holder
+
+    def describe(self) -> list[Metric]:
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        ready = GaugeMetricFamily("quietquota_ready", "1 where a verified snapshot answers.")
+        stale = GaugeMetricFamily("quietquota_stale", "1 where the snapshot that answers may not be the latest.")
+        try:
+            snapshot = self._holder.current().snapshot
+        except NoSnapshot:
+            ready.add_metric([], 0)
+            yield ready
+            return
+        now = datetime.now(UTC)
+        ready.add_metric([], 1)
+        stale.add_metric([], float(self._holder.stale() is not None))
+        yield ready
+        yield stale
+        yield InfoMetricFamily("quietquota_snapshot", "What answers.", value={"id": snapshot.id, "gate": str(snapshot.meta["gate"])})
+        ages = {
+            "snapshot_age": (snapshot.published_at, "Since the snapshot was published."),
+            "data_age": (datetime.fromisoformat(snapshot.meta["as_of"]), "Since the as-of of its figures."),
+        }
+        for name, (since, about) in ages.items():
+            yield GaugeMetricFamily(f"quietquota_{name}_seconds", about, value=(now - since).total_seconds())

@@ -1,0 +1,169 @@
+"""What the routes share: parameters, conditioning, ETag, the forms of a list, cursors."""
+
+import base64
+import csv
+import hashlib
+import io
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+import orjson
+from fastapi import Header, Path, Query, Request
+from fastapi.responses import Response
+
+from service.errors import PROBLEM, InvalidCursor, UnknownUnit
+from service.holder import Loaded
+from service.schemas import Instant, Problem
+from service.snapshots import NoSnapshot
+
+Responses = dict[int | str, dict[str, Any]]
+_WRONG: dict[str, Any] = {"model": Problem, "content": {PROBLEM: {}}}
+ERRORS: Responses = {
+    401: {"description": "No key, or none that holds", **_WRONG},
+    403: {"description": "The key has not the scope", **_WRONG},
+    404: {"description": "No such thing, or nothing published by then", **_WRONG},
+    422: {"description": "Invalid parameter", **_WRONG},
+    429: {"description": "Too many requests; Retry-After says how long to wait", **_WRONG},
+    503: {"description": "No verified snapshot, or the store does not answer", **_WRONG},
+}
+BODY: Responses = {408: {"description": "The body came too slowly", **_WRONG}, 413: {"description": "The body is too large", **_WRONG}}
+SAME: Responses = {304: {"description": "The answer is the one whose ETag was sent"}}
+
+Since = Annotated[Instant | None, Query(description="RFC 3339; a date means 00:00 UTC.", examples=["2026-11-23T06:00:00Z"])]
+AsOf = Annotated[
+    Instant | None,
+    Query(
+        description="What the service would have said at this instant (RFC 3339; a date means 00:00 UTC). Default: now.",
+        examples=["2026-11-23T06:00:00Z"],
+    ),
+]
+Code = Annotated[str | None, Query(pattern=r"^[A-Z]{3}$", description="ISO 3166 alpha-3.", examples=["JPN"])]
+Slug = Annotated[str | None, Query(pattern=r"^[a-z][a-z0-9_]*$", max_length=100, examples=["rare_earths"], description="Commodity family.")]
+Month = Annotated[str | None, Query(pattern=r"^\d{4}-(0[1-9]|1[0-2])$", description="Month, YYYY-MM.", examples=["2024-12"])]
+UnitId = Annotated[str, Path(description="EXPORTER.IMPORTER.family", examples=["CHN.JPN.rare_earths"], max_length=200)]
+IfNoneMatch = Annotated[str | None, Header(description="ETag of an answer already held.")]
+Accept = Annotated[str | None, Header(description="application/json (default), application/x-ndjson or text/csv.")]
+Cursor = Annotated[
+    str | None, Query(max_length=500, description="`next` of the page before; its snapshot answers.", examples=["eyJvIjoyfQ"])
+]
+
+NDJSON, CSV = "application/x-ndjson", "text/csv"
+LISTED: Responses = {200: {"content": {NDJSON: {"schema": {"type": "string"}}, CSV: {"schema": {"type": "string"}}}}}
+
+
+def utc(instant: datetime) -> datetime:
+    return instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant.astimezone(UTC)
+
+
+def loaded(request: Request, as_of: datetime | None) -> Loaded:
+    """The snapshot that answers. Raises NoSnapshot."""
+    holder = request.app.state.holder
+    if as_of is None:
+        return holder.current()  # type: ignore[no-any-return]
+    if (instant := utc(as_of)) > datetime.now(UTC):
+        raise NoSnapshot(f"as_of {instant.isoformat()} is in the future; nothing has been said then yet")
+    return holder.at(instant)  # type: ignore[no-any-return]
+
+
+def row_of(found: Loaded, unit: str) -> dict[str, Any]:
+    """Raises UnknownUnit."""
+    if unit not in found.rows:
+        raise UnknownUnit(f"no unit {unit!r} in snapshot {found.snapshot.id}; GET /v1/regimes lists them")
+    return found.rows[unit]
+
+
+def answer(request: Request, found: Loaded, as_of: datetime | None, parts: dict[str, bytes], if_none_match: str | None = None) -> Response:
+    """The parts after their conditioning. One snapshot and one question give the same bytes, and an ETag that tells.
+
+    What was said at a past instant is not stale: it is what was said.
+    """
+    snapshot, meta = found.snapshot, found.snapshot.meta
+    conditioning = {
+        "as_of": (utc(as_of) if as_of else snapshot.published_at).isoformat(),
+        "snapshot": snapshot.id,
+        "published_at": meta["published_at"],
+        "data_as_of": meta["as_of"],
+        "data_through": meta["data_through"],
+        "gate": meta["gate"],
+        "stale": None if as_of else request.app.state.holder.stale(),
+    }
+    body = orjson.dumps(conditioning)[:-1] + b"".join(b',"' + key.encode() + b'":' + value for key, value in parts.items()) + b"}"
+    return tagged(body, "application/json", if_none_match, {"X-Snapshot-Id": snapshot.id, "Cache-Control": caching(request)})
+
+
+def caching(request: Request) -> str:
+    """A cache may keep a current answer until it has asked whether it still is: a refresh can come at any moment."""
+    return "private, no-cache"
+
+
+def tagged(body: bytes, media_type: str, if_none_match: str | None, headers: dict[str, str]) -> Response:
+    """`body`, or 304 for those who hold it already."""
+    etag = f'"{hashlib.sha256(body).hexdigest()[:24]}"'
+    headers = headers | {"ETag": etag, "Vary": "Accept"}
+    if if_none_match and (if_none_match.strip() == "*" or etag in [tag.strip().removeprefix("W/") for tag in if_none_match.split(",")]):
+        return Response(status_code=304, headers=headers)
+    return Response(body, headers=headers, media_type=media_type)
+
+
+def wanted(accept: str | None) -> str:
+    """NDJSON or CSV where the client names it, else JSON."""
+    named = [part.split(";")[0].strip().lower() for part in (accept or "").split(",")]
+    return next((form for form in named if form in (NDJSON, CSV)), "application/json")
+
+
+def lines(form: str, rows: Iterable[dict[str, Any]], columns: tuple[str, ...], found: Loaded, if_none_match: str | None) -> Response:
+    """Bulk forms: one record a line. What they are conditioned on is in the headers, and in CSV's columns."""
+    if form == NDJSON:
+        body = b"".join(orjson.dumps(row) + b"\n" for row in rows)
+    else:
+        sink = io.StringIO()
+        writer = csv.DictWriter(sink, columns, extrasaction="ignore", lineterminator="\r\n")
+        writer.writeheader()
+        writer.writerows({k: _harmless(v) for k, v in row.items()} for row in rows)
+        body = sink.getvalue().encode()
+    meta = found.snapshot.meta
+    headers = {"X-Snapshot-Id": found.snapshot.id, "X-Data-As-Of": meta["as_of"], "Cache-Control": "private, no-cache"}
+    return tagged(body, f"{form}; charset=utf-8" if form == CSV else form, if_none_match, headers)
+
+
+def _harmless(value: Any) -> Any:
+    """Text that a spreadsheet would take for a formula is quoted as text."""
+    return f"'{value}" if isinstance(value, str) and value[:1] in "=+-@\t\r" else value
+
+
+def page(found: Loaded, items: list[Any], limit: int, cursor: str | None, question: str) -> tuple[list[Any], bytes]:
+    """(this page, JSON of the cursor of the next or null). A cursor belongs to its question. Raises InvalidCursor."""
+    start = 0
+    if cursor is not None:
+        told = opened(cursor)
+        if told["q"] != _digest(question):
+            raise InvalidCursor("the cursor is of another question; send the same parameters as with the first page")
+        start = told["o"]
+    following = start + limit
+    if following >= len(items):
+        return items[start:], b"null"
+    sealed = orjson.dumps({"o": following, "s": found.snapshot.id, "q": _digest(question)})
+    return items[start:following], orjson.dumps(base64.urlsafe_b64encode(sealed).decode().rstrip("="))
+
+
+def opened(cursor: str) -> dict[str, Any]:
+    """Offset, snapshot and question of a cursor. Raises InvalidCursor."""
+    try:
+        told = orjson.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
+        if not (isinstance(told["o"], int) and 0 <= told["o"] < 1 << 40 and isinstance(told["s"], str) and isinstance(told["q"], str)):
+            raise InvalidCursor("not a cursor of this service; begin without one")
+    except (ValueError, KeyError, TypeError) as error:
+        raise InvalidCursor("not a cursor of this service; begin without one") from error
+    return dict(told)
+
+
+def paged(request: Request, as_of: datetime | None, cursor: str | None) -> Loaded:
+    """The snapshot that answers: of a later page, that of the first."""
+    if cursor is None:
+        return loaded(request, as_of)
+    return request.app.state.holder.by_id(opened(cursor)["s"])  # type: ignore[no-any-return]
+
+
+def _digest(question: str) -> str:
+    return hashlib.sha256(question.encode()).hexdigest()[:12]
