@@ -16,7 +16,7 @@ help:  ## what there is
 
 demo: .venv/.installed  ## ingest the bundled real figures, fit, check, publish, print (about 4 minutes, then 3)
 	@$(BIN)/quietquota ingest data/sample --store ./var || test $$? -eq 5
-	@$(BIN)/quietquota refresh --as-of 2025-01-31 --config data/sample/quietquota.toml --store ./var
+	@$(BIN)/quietquota refresh --as-of 2025-01-31 --config data/sample/quietquota.toml --store ./var || test $$? -eq 3
 
 serve: .venv/.installed  ## serve what was published, on http://127.0.0.1:8000
 	@$(BIN)/quietquota serve --store ./var

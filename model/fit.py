@@ -44,8 +44,8 @@ RHAT, ESS_A_CHAIN = 1.01, 100.0
 """When chains agree: Vehtari, Gelman, Simpson, Carpenter & Buerkner (2021), Bayesian Analysis 16(2)."""
 SEVERITIES = 3
 """How many of the severities, the mildest, a unit's level may jump by."""
-TRIES = 30
-"""Jumps tried before each draw; together a quarter of what the draw costs."""
+TRIES = 12
+"""Jumps tried before each draw; together a tenth of what the draw costs."""
 
 Progress = Callable[[int, int], None]
 

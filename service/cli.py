@@ -40,7 +40,9 @@ ConfigOption = Annotated[
     Path | None, typer.Option(envvar="QUIETQUOTA_CONFIG", help="quietquota.toml. Default: ./quietquota.toml, else the bundled sample's.")
 ]
 StoreOption = Annotated[str, typer.Option(envvar="QUIETQUOTA_STORE", help="Folder, file:// or bucket's URL (s3://...) of the store.")]
-AsOfOption = Annotated[str | None, typer.Option(help="ISO date (00:00 UTC) or instant. Default: now.")]
+AsOfOption = Annotated[
+    str | None, typer.Option(help="ISO date (00:00 UTC) or instant. Default: now; of what reads the log, the latest it can speak of.")
+]
 FormatOption = Annotated[str, typer.Option("--format", help="table, json or csv.")]
 
 
@@ -161,14 +163,15 @@ def observations(
     with _explained():
         from data.log import ReleaseLog
 
-        known = ReleaseLog(Settings(store=store).log_place).as_of("observations", parse_instant(as_of))
+        log = ReleaseLog(Settings(store=store).log_place)
+        known = log.as_of("observations", log.horizon() if as_of is None else parse_instant(as_of))
         tables.observations(known, _watch(config), unit, format, out)
 
 
 @app.command()
 def refresh(
     as_of: AsOfOption = None,
-    full: Annotated[bool, typer.Option("--full", help="Fit anew. So far every refresh does.")] = False,
+    full: Annotated[bool, typer.Option("--full", help="Fit anew also where the current snapshot says the same already.")] = False,
     accept_review: Annotated[
         bool, typer.Option("--accept-review", help="Publish a fit whose checks say REVIEW; every answer will say so.")
     ] = False,
@@ -176,7 +179,11 @@ def refresh(
     config: ConfigOption = None,
     store: StoreOption = "./var",
 ) -> None:
-    """Fit what was known at an instant, check the fit, publish a snapshot, and print its answers."""
+    """Fit what was known at an instant, check the fit, publish a snapshot, and print its answers.
+
+    Unattended: one refresh at a time, every run on record (quietquota runs), the last good snapshot stays whatever happens. A fit that the
+    checks hold back is tried once more with another seed.
+    """
     with _explained():
         from data.log import ReleaseLog
         from model.spec import Assumptions, Computation
@@ -185,7 +192,12 @@ def refresh(
         settings = Settings(store=store)
         computation = Computation() if seed is None else Computation(seed=seed)
         log, snapshots = ReleaseLog(settings.log_place), SnapshotStore(settings.store)
-        done = run(log, snapshots, _watch(config), parse_instant(as_of), Assumptions(), computation, talk, accept_review)
+        instant = None if as_of is None else parse_instant(as_of)
+        done = run(log, snapshots, _watch(config), instant, Assumptions(), computation, talk, accept_review, full)
+    if done.nothing_new:
+        tables.regimes(snapshots.load(), out)
+        talk.print("nothing new: the snapshot above was fitted to the same figures; --full fits it anew", highlight=False)
+        raise typer.Exit(EXIT_NOTHING_NEW)
     tables.checks(done.checks, talk)
     if done.snapshot is None:
         raise _fail(
@@ -195,6 +207,15 @@ def refresh(
     published = snapshots.load(done.snapshot)
     tables.regimes(published, out)
     tables.next_steps(published, settings, talk)
+
+
+@app.command()
+def runs(format: FormatOption = "table", store: StoreOption = "./var") -> None:
+    """What each refresh did: when, for how long, with what outcome, and why."""
+    from service.runs import records
+
+    with _explained():
+        tables.runs(records(SnapshotStore(store).store), format, out)
 
 
 @app.command()
@@ -448,7 +469,8 @@ def log_revisions(as_of: AsOfOption = None, format: FormatOption = "table", stor
         from data.log import ReleaseLog
         from data.revisions import revisions
 
-        table = revisions(ReleaseLog(Settings(store=store).log_place).releases("observations", parse_instant(as_of)))
+        log = ReleaseLog(Settings(store=store).log_place)
+        table = revisions(log.releases("observations", log.horizon() if as_of is None else parse_instant(as_of)))
     tables.revisions(table, format, out)
 
 

@@ -2,8 +2,8 @@
 
 import math
 import platform
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -20,9 +20,10 @@ from zarr.codecs import ZstdCodec
 
 from data.config import Watch
 from data.log import ReleaseLog
-from data.panel import read_panel
+from data.panel import Panel, read_panel
 from data.revisions import revisions, spread
-from model.checks import Check, outcome, run_checks
+from data.store import Locked
+from model.checks import Check, outcome, records, run_checks
 from model.evidence import detectability, evidence
 from model.fit import fit
 from model.frame import frame
@@ -34,9 +35,14 @@ from model.spec import Assumptions, Computation
 from model.states import states
 from service.progress import COLUMNS
 from service.report import render
-from service.snapshots import POSTERIOR, RELEASES, REPORT, SnapshotStore
+from service.runs import Run, on_record
+from service.snapshots import POSTERIOR, RELEASES, REPORT, Damaged, NoSnapshot, SnapshotStore, StoreBusy
 
 PACKAGES = ("pymc", "pytensor", "nutpie", "jax", "jaxlib", "arviz", "numba", "numpy", "xarray", "pandas")
+
+
+ATTEMPTS = 2
+"""Fits, each with a seed of its own, before the gate's answer stands."""
 
 
 class NothingToFit(ValueError):
@@ -45,73 +51,114 @@ class NothingToFit(ValueError):
 
 @dataclass(frozen=True)
 class Refreshed:
-    """snapshot : id, or None when the gate kept it back."""
+    """snapshot : id, or None where none was published. nothing_new : whether that is since there was nothing to say anew."""
 
     snapshot: str | None
     checks: list[Check]
     rows: list[dict]
     seconds: dict[str, float]
-
-
-@contextmanager
-def _step(progress: Progress, title: str, seconds: dict[str, float], total: float | None = None) -> Iterator[TaskID]:
-    started = datetime.now(UTC)
-    task = progress.add_task(title, total=total)
-    yield task
-    seconds[title] = (datetime.now(UTC) - started).total_seconds()
-    progress.update(task, total=1, completed=1)
+    nothing_new: bool = False
 
 
 def refresh(
     log: ReleaseLog,
     store: SnapshotStore,
     watch: Watch,
-    as_of: datetime,
+    as_of: datetime | None,
     assumptions: Assumptions,
     computation: Computation,
     console: Console,
     accept_review: bool = False,
+    full: bool = True,
 ) -> Refreshed:
-    """Fit the panel as known at `as_of` and publish it if the gate lets it through.
+    """Fit the panel as known at `as_of` and publish it if the gate lets it through; every run is on record in the store.
 
-    Raises LogError (nothing known, past the horizon), NothingToFit, StoreBusy.
+    as_of : None for the latest that the log can speak of. full : fit also where the current snapshot says the same already. One refresh at
+    a time: raises StoreBusy where another runs; LogError (nothing known, past the horizon), NothingToFit.
     """
-    seconds: dict[str, float] = {}
-    with Progress(*COLUMNS, TimeElapsedColumn(), console=console) as progress:
-        with _step(progress, "reading the log", seconds):
-            panel = read_panel(log, watch, as_of)
-            releases = log.releases("observations", as_of, [hs for family in watch.families.values() for hs in family.hs])
-            assumptions = informed(assumptions, releases)
-            if all(reasons := abstentions(panel, assumptions)):
-                why = "; ".join(f"{unit}: {reason}" for unit, reason in zip(panel["unit"].values, reasons, strict=True))
-                raise NothingToFit(f"no unit can be answered as of {as_of.isoformat()}; {why}. Ingest more months, or a longer history")
-        with _step(progress, "compiling and sampling", seconds) as task:
-            result = fit(
-                frame(panel, assumptions), assumptions, computation,
-                lambda done, total: progress.update(task, completed=done, total=total),
-            )  # fmt: skip
-        with _step(progress, "looking for rival modes", seconds):
-            rivals = screen(result, assumptions, computation)
-        with _step(progress, "checking", seconds):
+    instant = as_of or min(datetime.now(UTC), log.horizon())
+    asked = {"as_of": instant, "watch": watch.model_dump(), "full": full, "accept_review": accept_review, "seed": computation.seed}
+    with _alone(store), on_record(store.store, asked) as run, Progress(*COLUMNS, TimeElapsedColumn(), console=console) as progress:
+
+        @contextmanager
+        def step(title: str, total: float | None = None) -> Iterator[TaskID]:
+            task = progress.add_task(title, total=total)
+            with run.step(title):
+                yield task
+            progress.update(task, total=1, completed=1)
+
+        done = _refreshed(log, store, watch, instant, assumptions, computation, accept_review, full, run, progress, step)
+        run.know(snapshot=done.snapshot, checks=records(done.checks))
+        run.end("published" if done.snapshot else "nothing new" if done.nothing_new else "gate failed")
+    return done
+
+
+@contextmanager
+def _alone(store: SnapshotStore) -> Iterator[None]:
+    try:
+        with store.store.lock(".refresh.lock", 0.0):
+            yield
+    except Locked as error:
+        raise StoreBusy(f"another refresh is running. {error}") from error
+
+
+def _refreshed(
+    log: ReleaseLog, store: SnapshotStore, watch: Watch, as_of: datetime, assumptions: Assumptions, computation: Computation,
+    accept_review: bool, full: bool, run: Run, progress: Progress, step: Callable[..., AbstractContextManager[TaskID]],
+) -> Refreshed:  # fmt: skip
+    with step("reading the log"):
+        panel = read_panel(log, watch, as_of)
+        releases = log.releases("observations", as_of, [hs for family in watch.families.values() for hs in family.hs])
+        assumptions = informed(assumptions, releases)
+        run.know(
+            log=panel.attrs["log"], panel=panel.attrs["fingerprint"], assumptions=assumptions.digest(), computation=computation.digest(),
+            versions=versions(),
+        )  # fmt: skip
+        if all(reasons := abstentions(panel, assumptions)):
+            why = "; ".join(f"{unit}: {reason}" for unit, reason in zip(panel["unit"].values, reasons, strict=True))
+            raise NothingToFit(f"no unit can be answered as of {as_of.isoformat()}; {why}. Ingest more months, or a longer history")
+    if not full and _said_already(store, panel, assumptions, computation):
+        return Refreshed(None, [], [], run.record["seconds"], nothing_new=True)
+    f = frame(panel, assumptions)
+    for attempt in range(ATTEMPTS):
+        tried = computation.model_copy(update={"seed": computation.seed + 1000 * attempt})
+        with step("compiling and sampling" if not attempt else f"sampling again, seed {tried.seed}") as task:
+            result = fit(f, assumptions, tried, lambda done, total, task=task: progress.update(task, completed=done, total=total))  # type: ignore[misc]
+        with step("looking for rival modes"):
+            rivals = screen(result, assumptions, tried)
+        with step("checking"):
             checks = run_checks(result.posterior, result.free, rivals)
-        with _step(progress, "regime probabilities", seconds):
-            draws = draws_of(result.posterior["posterior"].to_dataset(), computation.probability_draws)
-            regimes = regime_table(draws, result.graph, panel, assumptions, computation)
-        with _step(progress, "evidence", seconds):
-            few = list(evaluated(result.graph, draws_of(result.posterior["posterior"].to_dataset(), computation.evidence_draws)))
-            space, seen = states(assumptions), result.graph.frame
-            told = [evidence(few, seen, space), detectability(few, seen, space, np.random.default_rng(computation.seed))]
-            regimes = xr.merge([regimes, *(t.reindex(unit=regimes["unit"]) for t in told)], combine_attrs="override")
-            titles = {name: family.title for name, family in watch.families.items()}
-            snapshot = assemble(
-                result.posterior, regimes, panel, checks, assumptions, computation, titles, versions(), datetime.now(UTC), told_of(releases)
-            )
-        gate = outcome(checks)
-        if gate == "FAIL" or (gate == "REVIEW" and not accept_review):
-            return Refreshed(None, checks, snapshot.rows, seconds)
-        with _step(progress, "publishing", seconds):
-            name = store.publish(snapshot.meta, snapshot.rows, lambda folder: write_files(snapshot, behind(releases, watch), folder))
-    return Refreshed(name, checks, snapshot.rows, seconds)
+        if (gate := outcome(checks)) != "FAIL":
+            break
+    if gate == "FAIL" or (gate == "REVIEW" and not accept_review):
+        return Refreshed(None, checks, [], run.record["seconds"])
+    with step("regime probabilities"):
+        draws = draws_of(result.posterior["posterior"].to_dataset(), tried.probability_draws)
+        regimes = regime_table(draws, result.graph, panel, assumptions, tried)
+    with step("evidence"):
+        few = list(evaluated(result.graph, draws_of(result.posterior["posterior"].to_dataset(), tried.evidence_draws)))
+        space, seen = states(assumptions), result.graph.frame
+        told = [evidence(few, seen, space), detectability(few, seen, space, np.random.default_rng(tried.seed))]
+        regimes = xr.merge([regimes, *(t.reindex(unit=regimes["unit"]) for t in told)], combine_attrs="override")
+        titles = {name: family.title for name, family in watch.families.items()}
+        now, late = datetime.now(UTC), told_of(releases)
+        snapshot = assemble(result.posterior, regimes, panel, checks, assumptions, tried, titles, versions(), now, late)
+    with step("publishing"):
+        name = store.publish(snapshot.meta, snapshot.rows, lambda folder: write_files(snapshot, behind(releases, watch), folder))
+    return Refreshed(name, checks, snapshot.rows, run.record["seconds"])
+
+
+def _said_already(store: SnapshotStore, panel: Panel, assumptions: Assumptions, computation: Computation) -> bool:
+    """Whether the current snapshot was fitted to these figures, of this month, under these assumptions, by these versions."""
+    try:
+        name = store.current_id()
+        meta = store.manifest(name) if name else {}
+    except (Damaged, NoSnapshot):
+        return False
+    mine = {"panel_sha256": panel.attrs["fingerprint"], "assumptions_digest": assumptions.digest(), "versions": versions()}
+    # A fit that was tried again has another seed.
+    how = {**(meta.get("computation") or {}), "seed": computation.seed} == orjson.loads(orjson.dumps(computation.model_dump()))
+    return how and all(meta.get(key) == value for key, value in mine.items())
 
 
 def informed(assumptions: Assumptions, releases: pd.DataFrame) -> Assumptions:

@@ -66,6 +66,10 @@ class Published:
     answers: list[dict[str, Any]]
 
 
+def _id(published: datetime, digest: str) -> str:
+    return f"{published.astimezone(UTC).strftime('%Y%m%dT%H%M%SZ')}-{digest[:8]}"
+
+
 def _digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
@@ -90,7 +94,8 @@ class SnapshotStore:
             files = {p.relative_to(folder).as_posix(): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
             hashes = {file: {"sha256": _digest(content), "bytes": len(content)} for file, content in files.items()}
             digest = _digest(orjson.dumps([hashes, meta], option=orjson.OPT_SORT_KEYS))
-            name = f"{moment.strftime('%Y%m%dT%H%M%SZ')}-{digest[:8]}"
+            while self.store.exists(f"snapshots/{(name := _id(moment, digest))}/{MANIFEST}"):
+                moment += timedelta(seconds=1)
             manifest = {"id": name, "published_at": moment.isoformat(), **meta, "files": hashes}
             (folder / MANIFEST).write_bytes(orjson.dumps(manifest, option=orjson.OPT_INDENT_2))
             self.store.put_folder(folder, f"snapshots/{name}", MANIFEST)
@@ -177,12 +182,12 @@ class SnapshotStore:
             manifest: dict[str, Any] = json.loads(self.store.read(f"snapshots/{name}/{MANIFEST}"))
             meta = {k: v for k, v in manifest.items() if k not in ("id", "published_at", "files")}
             digest = _digest(orjson.dumps([manifest["files"], meta], option=orjson.OPT_SORT_KEYS))
-            published = datetime.fromisoformat(manifest["published_at"]).astimezone(UTC).strftime("%Y%m%dT%H%M%SZ")
+            published = datetime.fromisoformat(manifest["published_at"])
         except FileNotFoundError as error:
             raise missing from error
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise Damaged(f"{self.store.url}/snapshots/{name}/{MANIFEST}: not a manifest ({error})") from error
-        if (manifest.get("id"), f"{published}-{digest[:8]}") != (name, name):
+        if (manifest.get("id"), _id(published, digest)) != (name, name):
             raise Damaged(f"{self.store.url}/snapshots/{name}/{MANIFEST}: its content is not what was published")
         return manifest
 

@@ -174,6 +174,18 @@ def explain(published: Published, unit: str, out: Console) -> None:
         out.print(f"would a squeeze begun three months ago have been seen by now? {odds}", highlight=False)
 
 
+def runs(done: list[dict[str, Any]], fmt: str, out: Console) -> None:
+    if fmt == "json":
+        sys.stdout.write(orjson.dumps(done, option=orjson.OPT_INDENT_2).decode() + "\n")
+        return
+    table = _table(("started", "left"), ("as of", "left"), ("outcome", "left"), ("s", "right"), ("snapshot or reason", "left"))
+    for run in done:
+        seconds = sum(run["seconds"].values())
+        why = run.get("snapshot") or run.get("why") or (f"killed while {run['step']}, or at it now" if run["outcome"] == "running" else "-")
+        table.add_row(run["started_at"][:19], str(run["inputs"].get("as_of"))[:10], run["outcome"], f"{seconds:.0f}", why)
+    out.print(table)
+
+
 def keys(kept: list["Key"], out: Console) -> None:
     table = _table(("id", "left"), ("name", "left"), ("scopes", "left"), ("made", "left"), ("until", "left"), ("revoked", "left"))
     for key in kept:

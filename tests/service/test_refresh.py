@@ -13,14 +13,15 @@ from support import simulated_csv
 from zarr.storage import ZipStore
 
 from data.config import Family, Watch
-from data.log import ReleaseLog
+from data.log import LogError, ReleaseLog
 from model.checks import outcome
 from model.spec import Assumptions, Computation
 from service.app import create_app
 from service.refresh import refresh
+from service.runs import records
 from service.schemas import ReleasesAnswer
 from service.settings import Settings
-from service.snapshots import SnapshotStore
+from service.snapshots import SnapshotStore, StoreBusy
 
 pytestmark = pytest.mark.slow
 WATCH = Watch(
@@ -110,3 +111,35 @@ def test_the_report_is_one_file_without_network(done, settings):
     assert page.count("<svg") == 4
     assert not [tag for tag in ("<script", "<link", "src=", "@import") if tag in page]
     assert "What this cannot tell you" in page
+
+
+def again(settings, **options):
+    computation, console = Computation(probability_draws=200), Console(file=io.StringIO())
+    log, store = ReleaseLog(settings.log_place), SnapshotStore(settings.store)
+    return refresh(log, store, WATCH, AS_OF, Assumptions(), computation, console, accept_review=True, **options)
+
+
+def test_the_same_figures_again_are_nothing_new_and_leave_what_is_served(done, settings):
+    second = again(settings, full=False)
+    assert (second.nothing_new, second.snapshot) == (True, None)
+    assert SnapshotStore(settings.store).current_id() == done.snapshot
+
+
+def test_every_run_is_on_record_with_its_inputs_steps_and_outcome(done, settings):
+    first = records(SnapshotStore(settings.store).store)[0]
+    assert (first["outcome"], first["snapshot"]) == ("published", done.snapshot)
+    assert first["inputs"]["as_of"] == AS_OF.isoformat()
+    assert {"reading the log", "compiling and sampling", "publishing"} <= set(first["seconds"])
+    assert first["log"] == ReleaseLog(settings.log_place).fingerprint()
+    assert [c["outcome"] for c in first["checks"]]
+
+
+def test_a_second_refresh_at_the_same_time_is_turned_away_and_an_impossible_one_says_why(done, settings):
+    with SnapshotStore(settings.store).store.lock(".refresh.lock", 0.0), pytest.raises(StoreBusy, match="another refresh is running"):
+        again(settings)
+    log, store = ReleaseLog(settings.log_place), SnapshotStore(settings.store)
+    with pytest.raises(LogError):
+        refresh(log, store, WATCH, datetime(2010, 1, 1, tzinfo=UTC), Assumptions(), Computation(), Console(file=io.StringIO()))
+    last = records(store.store)[-1]
+    assert (last["outcome"], last["why"][:8]) == ("failed", "LogError")
+    assert store.current_id() == done.snapshot
