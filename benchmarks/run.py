@@ -14,6 +14,7 @@ import numpy as np
 import problems
 import pyarrow as pa
 import pyarrow.parquet as pq
+import serving
 from measure import ROOT, in_a_process, in_turns
 from numba import njit
 from peers import cpp, jax_scan, pytensor_scan
@@ -221,9 +222,35 @@ def log() -> Table:
     return "The log", ["a million releases", ""], rows, "One file, one process."
 
 
+def served() -> Table:
+    """The service under load, beside a bare Starlette route that returns the same bytes."""
+    seen, facts = serving.measured()
+    rows = []
+    for name, of in seen.items():
+        beside = seen["bare route, the list's bytes" if "list" in name else "bare route, one unit's bytes"]
+        ratio = min(beside.cpu) / min(of.cpu)
+        rows.append(
+            [
+                name,
+                f"{min(of.cpu):.0f}",
+                f"{ratio:.2f}",
+                f"{max(of.rate):,.0f}",
+                f"{min(of.p99):.1f}",
+                f"{min(of.p99) / min(beside.p99):.2f}",
+            ]
+        )
+    note = (
+        f"{serving.CONNECTIONS} connections, {serving.ROUNDS} rounds in turns, the best of each; client and servers share the cores, so "
+        f"CPU time is the honest measure. From start to ready with {serving.UNITS_SERVED:,} units: {facts['ready']:.2f} s; memory of the "
+        f"worker after the load: {facts['memory']:.0f} MB."
+    )
+    head = ["answer", "CPU us a request", "speed, bare = 1", "requests / s", "p99 ms", "p99, bare = 1"]
+    return "Serving", head, rows, note
+
+
 SECTIONS: dict[str, Callable[[], Table]] = {
     "likelihood": likelihood, "emission": emission, "growth": growth, "compiling": compiling, "scan": scanned,
-    "afterwards": afterwards, "log": log, "fit": fitting,
+    "afterwards": afterwards, "log": log, "serving": served, "fit": fitting,
 }  # fmt: skip
 
 

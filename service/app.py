@@ -44,7 +44,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.holder, app.state.metrics = holder, Metrics(holder)
     app.include_router(router)
     errors.install(app)
-    app.add_middleware(Edge, keys=keys, metrics=app.state.metrics, locked=needs_key(settings, keys), rate=settings.rate)
+    app.add_middleware(Edge, holder=holder, keys=keys, metrics=app.state.metrics, locked=needs_key(settings, keys), rate=settings.rate)
     return app
 
 

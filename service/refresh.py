@@ -33,6 +33,7 @@ from model.probabilities import abstentions, regime_table
 from model.snapshot import Snapshot, assemble
 from model.spec import Assumptions, Computation
 from model.states import states
+from service.alerts import weigh
 from service.progress import COLUMNS
 from service.report import render
 from service.runs import Run, on_record
@@ -145,6 +146,9 @@ def _refreshed(
         snapshot = assemble(result.posterior, regimes, panel, checks, assumptions, tried, titles, versions(), now, late)
     with step("publishing"):
         name = store.publish(snapshot.meta, snapshot.rows, lambda folder: write_files(snapshot, behind(releases, watch), folder))
+    with step("weighing alerts"):
+        raised = weigh(store.store, store.load(name))
+        run.know(alerts=[alert.id for alert in raised])
     return Refreshed(name, checks, snapshot.rows, run.record["seconds"])
 
 

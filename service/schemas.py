@@ -4,7 +4,7 @@ import re
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 Month = Annotated[str, Field(pattern=r"^\d{4}-\d\d$", description="Calendar month the figure is about, YYYY-MM.", examples=["2024-12"])]
 
@@ -326,6 +326,59 @@ class Calibration(_Schema):
     scored_at: datetime = Field(description="UTC.", examples=["2026-11-23T02:05:12Z"])
     worlds: list[str] = Field(description="What the forecasts were scored on.", examples=[["world"]])
     scores: dict[str, dict[str, Any]] = Field(description="By kind of forecast.", examples=[{"filtered": {"skill": [0.65, 0.5, 0.75]}}])
+
+
+class AlertRuleBody(_Schema):
+    """On at p >= `on` in that many publications in a row, off below `off`; p is of the last month with figures, filtered."""
+
+    on: Probability = Field(description="Raised at or above it.", examples=[0.5])
+    off: Probability = Field(description="Cleared below it; at most `on`, so that what lies between raises nothing twice.", examples=[0.3])
+    publications: int = Field(default=1, ge=1, le=60, description="Publications in a row at or above `on`.", examples=[2])
+    unit: Annotated[str, Field(max_length=200)] | None = Field(
+        default=None, description="This unit only.", examples=["CHN.JPN.rare_earths"]
+    )
+    importer: Annotated[str, Field(pattern=r"^[A-Z]{3}$")] | None = Field(default=None, description="This importer only.", examples=["JPN"])
+    family: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=100)] | None = Field(
+        default=None, description="This family only.", examples=["rare_earths"]
+    )
+
+    @model_validator(mode="after")
+    def _with_hysteresis(self) -> "AlertRuleBody":
+        if self.off > self.on:
+            raise ValueError("off is above on: what is raised would be cleared at once")
+        return self
+
+
+class AlertRule(AlertRuleBody):
+    id: str = Field(description="Of the rule.", examples=["japan"])
+
+    def concerns(self, row: dict[str, Any]) -> bool:
+        return all(getattr(self, name) in (None, row[name]) for name in ("unit", "importer", "family"))
+
+
+class AlertRules(_Schema):
+    rules: list[AlertRule] = Field(description="By id.")
+
+
+class Alert(_Schema):
+    """A rule that turned on or off for a unit, at one publication."""
+
+    id: str = Field(description="Of rule, unit and snapshot.", examples=["9c1e7f3a9c1e7f3a"])
+    rule: str = Field(description="Id of the rule.", examples=["standing"])
+    unit: str = Field(description="EXPORTER.IMPORTER.family", examples=["CHN.JPN.rare_earths"])
+    event: Literal["raised", "cleared"] = Field(description="What happened.", examples=["raised"])
+    raised_at: datetime = Field(description="When the publication was weighed (UTC).", examples=["2026-11-23T02:05:20Z"])
+    snapshot: str = Field(description="The snapshot that was weighed.", examples=["20261123T020512Z-7f3a9c1e"])
+    period: Month
+    probability: Probability = Field(description="p(restricted) in that month, filtered.", examples=[0.83])
+    threshold: Probability = Field(description="What it crossed.", examples=[0.5])
+    evidence: dict[str, float] | None = Field(description="Log Bayes factor of each source.", examples=[{"exporter": 3.1, "importer": 1.2}])
+    sentence: str = Field(description="The answer in words.", examples=["CHN.JPN.rare_earths, 2024-12 (filtered): ..."])
+
+
+class AlertList(_Schema):
+    next: str | None = Field(description="Cursor of the next page; null on the last.", examples=[None])
+    alerts: list[Alert] = Field(description="Latest first.")
 
 
 class Health(_Schema):

@@ -13,7 +13,7 @@ from fastapi import Header, Path, Query, Request
 from fastapi.responses import Response
 
 from service.errors import PROBLEM, InvalidCursor, UnknownUnit
-from service.holder import Loaded
+from service.holder import Loaded, same
 from service.schemas import Instant, Problem
 from service.snapshots import NoSnapshot
 
@@ -78,30 +78,21 @@ def answer(request: Request, found: Loaded, as_of: datetime | None, parts: dict[
 
     What was said at a past instant is not stale: it is what was said.
     """
-    snapshot, meta = found.snapshot, found.snapshot.meta
-    conditioning = {
-        "as_of": (utc(as_of) if as_of else snapshot.published_at).isoformat(),
-        "snapshot": snapshot.id,
-        "published_at": meta["published_at"],
-        "data_as_of": meta["as_of"],
-        "data_through": meta["data_through"],
-        "gate": meta["gate"],
-        "stale": None if as_of else request.app.state.holder.stale(),
-    }
-    body = orjson.dumps(conditioning)[:-1] + b"".join(b',"' + key.encode() + b'":' + value for key, value in parts.items()) + b"}"
-    return tagged(body, "application/json", if_none_match, {"X-Snapshot-Id": snapshot.id, "Cache-Control": caching(request)})
+    stale = None if as_of else request.app.state.holder.stale()
+    body = found.answer(parts, stale, utc(as_of) if as_of else None)
+    etag = found.etag(stale, f"{request.url.path}?{request.url.query}")
+    return tagged(body, "application/json", if_none_match, {"X-Snapshot-Id": found.snapshot.id, "Cache-Control": CACHING}, etag)
 
 
-def caching(request: Request) -> str:
-    """A cache may keep a current answer until it has asked whether it still is: a refresh can come at any moment."""
-    return "private, no-cache"
+CACHING = "private, no-cache"
+"""A cache may keep a current answer if it asks each time whether it still is: a refresh can come at any moment."""
 
 
-def tagged(body: bytes, media_type: str, if_none_match: str | None, headers: dict[str, str]) -> Response:
-    """`body`, or 304 for those who hold it already."""
-    etag = f'"{hashlib.sha256(body).hexdigest()[:24]}"'
+def tagged(body: bytes, media_type: str, if_none_match: str | None, headers: dict[str, str], etag: str | None = None) -> Response:
+    """`body`, or 304 for those who hold it already. etag : by default its digest."""
+    etag = etag or f'"{hashlib.sha256(body).hexdigest()[:24]}"'
     headers = headers | {"ETag": etag, "Vary": "Accept"}
-    if if_none_match and (if_none_match.strip() == "*" or etag in [tag.strip().removeprefix("W/") for tag in if_none_match.split(",")]):
+    if if_none_match and same(if_none_match, etag):
         return Response(status_code=304, headers=headers)
     return Response(body, headers=headers, media_type=media_type)
 
@@ -123,7 +114,7 @@ def lines(form: str, rows: Iterable[dict[str, Any]], columns: tuple[str, ...], f
         writer.writerows({k: _harmless(v) for k, v in row.items()} for row in rows)
         body = sink.getvalue().encode()
     meta = found.snapshot.meta
-    headers = {"X-Snapshot-Id": found.snapshot.id, "X-Data-As-Of": meta["as_of"], "Cache-Control": "private, no-cache"}
+    headers = {"X-Snapshot-Id": found.snapshot.id, "X-Data-As-Of": meta["as_of"], "Cache-Control": CACHING}
     return tagged(body, f"{form}; charset=utf-8" if form == CSV else form, if_none_match, headers)
 
 
@@ -145,6 +136,11 @@ def page(found: Loaded, items: list[Any], limit: int, cursor: str | None, questi
         return items[start:], b"null"
     sealed = orjson.dumps({"o": following, "s": found.snapshot.id, "q": _digest(question)})
     return items[start:following], orjson.dumps(base64.urlsafe_b64encode(sealed).decode().rstrip("="))
+
+
+def next_after(last: str) -> bytes:
+    """JSON of the cursor of a page that follows `last`, a name."""
+    return orjson.dumps(base64.urlsafe_b64encode(orjson.dumps({"o": 0, "s": last, "q": ""})).decode().rstrip("="))
 
 
 def opened(cursor: str) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """What was published: families, importers, snapshots and their parts, calibration."""
 
-import base64
 import io
 import zipfile
 from typing import Annotated, Any, Literal
@@ -9,7 +8,7 @@ import orjson
 from fastapi import APIRouter, Path, Query, Request
 from fastapi.responses import Response
 
-from service.routes.shared import ERRORS, SAME, AsOf, Cursor, IfNoneMatch, answer, loaded, opened, tagged, utc
+from service.routes.shared import ERRORS, SAME, AsOf, Cursor, IfNoneMatch, answer, loaded, next_after, opened, tagged, utc
 from service.schemas import Calibration, Checks, FamilyList, ImporterList, Instant, SnapshotInfo, SnapshotList
 from service.snapshots import CALIBRATION, POSTERIOR, REPORT, NoSnapshot
 
@@ -69,13 +68,9 @@ async def snapshots(
         names = [name for name in names if name[:15] >= utc(since).strftime("%Y%m%dT%H%M%S")]
     current = loaded(request, None).snapshot.id
     shown = [_info(store.manifest(name)) | {"current": name == current} for name in names[:limit]]
-    following = _cursor(names[limit - 1]) if len(names) > limit else None
-    body = orjson.dumps({"snapshots": shown, "next": following})
+    following = next_after(names[limit - 1]) if len(names) > limit else b"null"
+    body = b'{"next":' + following + b',"snapshots":' + orjson.dumps(shown) + b"}"
     return Response(body, media_type="application/json", headers={"Cache-Control": "private, no-cache"})
-
-
-def _cursor(last: str) -> str:
-    return base64.urlsafe_b64encode(orjson.dumps({"o": 0, "s": last, "q": ""})).decode().rstrip("=")
 
 
 def _info(manifest: dict[str, Any]) -> dict[str, Any]:

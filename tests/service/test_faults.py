@@ -4,9 +4,11 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
+import httpx
 import pytest
 from answers import META, UNITS, filled
 
@@ -115,3 +117,55 @@ def test_a_run_is_on_record_from_its_start_and_says_what_ended_it(tmp_path, monk
         with on_record(store, {}):
             pass
     assert len(records(store)) == 3
+
+
+@pytest.mark.slow
+def test_two_hundred_switches_under_load_give_no_failed_and_no_mixed_answer(tmp_path, served_at):
+    store = SnapshotStore(tmp_path / "var")
+
+    def publish(n):
+        return store.publish(META, [row | {"title": f"number {n}"} for row in UNITS], filled)
+
+    order = [publish(0)]
+    address, port = served_at(store)
+    over, told = threading.Event(), []
+
+    def read():
+        seen = []
+        with httpx.Client(base_url=f"http://{address}:{port}") as client:
+            while not over.is_set():
+                for path in ("/v1/regimes", "/v1/regimes/CHN.JPN.magnets"):
+                    answer = client.get(path)
+                    body = answer.json()
+                    titles = {r["title"] for r in body.get("regimes", [body.get("regime")])}
+                    seen.append((answer.status_code, body["snapshot"], body["stale"], len(titles), min(titles)))
+        told.append(seen)
+
+    readers = [threading.Thread(target=read) for _ in range(4)]
+    for reader in readers:
+        reader.start()
+    for n in range(1, 201):
+        order.append(publish(n))
+    over.set()
+    for reader in readers:
+        reader.join()
+    assert len(told) == 4
+    for seen in told:
+        assert {(status, stale, titles) for status, _, stale, titles, _ in seen} == {(200, None, 1)}
+        assert all(title == f"number {order.index(snapshot)}" for _, snapshot, _, _, title in seen)
+        at = [order.index(snapshot) for _, snapshot, *_ in seen]
+        assert at == sorted(at), "a reader never goes back"
+    assert len({snapshot for seen in told for _, snapshot, *_ in seen}) > 20
+
+
+def test_the_serving_process_needs_no_tool_that_fits(tmp_path):
+    store = SnapshotStore(tmp_path / "var")
+    store.publish(META, UNITS, filled)
+    script = (
+        "import sys; from service.app import create_app; from service.settings import Settings; from fastapi.testclient import TestClient\n"
+        f"with TestClient(create_app(Settings(store={store.store.url!r}, stale_after_days=9999))) as client:\n"
+        "    assert client.get('/v1/regimes').status_code == 200\n"
+        "print(*[m for m in ('pymc', 'arviz', 'xarray', 'pandas', 'numba', 'matplotlib', 'jax', 'pyarrow') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""

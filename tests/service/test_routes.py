@@ -12,6 +12,7 @@ from fastapi.testclient import TestClient
 
 from service import schemas
 from service.app import create_app
+from service.holder import Holder
 from service.settings import Settings
 from service.snapshots import SnapshotStore
 
@@ -62,6 +63,19 @@ def test_every_answer_is_of_its_schema_and_the_same_question_has_the_same_bytes(
     model.model_validate(first.json())
     again = client.get(path, headers={"If-None-Match": first.headers["etag"]} if "etag" in first.headers else {})
     assert again.status_code == (304 if "etag" in first.headers else 200)
+
+
+@pytest.mark.parametrize("unit_id", ["CHN.JPN.magnets", "CHN.KOR.magnets", "CHN.FRA.tea", "", "x/history", "%2e%2e"])
+@pytest.mark.parametrize("held", [None, "*", '"other"', "the same"])
+def test_the_commonest_question_is_answered_at_the_edge_as_its_route_would(client, unit_id, held, monkeypatch):
+    url = f"/v1/regimes/{unit_id}"
+    given = {} if held is None else {"If-None-Match": client.get(url).headers.get("etag", "") if held == "the same" else held}
+    at_edge = client.get(url, headers=given)
+    monkeypatch.setattr(Holder, "ready", lambda *_: None)
+    by_route = client.get(url, headers=given)
+    mine, theirs = ({k: v for k, v in r.headers.items() if k != "x-request-id"} for r in (at_edge, by_route))
+    assert (at_edge.status_code, mine) == (by_route.status_code, theirs)
+    assert at_edge.status_code >= 400 or at_edge.content == by_route.content
 
 
 @pytest.mark.parametrize(

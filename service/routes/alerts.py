@@ -1,0 +1,66 @@
+"""Alerts for those who poll, and the rules that raise them."""
+
+from typing import Annotated
+
+import orjson
+from fastapi import APIRouter, Path, Query, Request
+from fastapi.responses import Response
+
+from service import alerts
+from service.errors import problem
+from service.routes.shared import BODY, CACHING, ERRORS, Cursor, Since, next_after, opened, utc
+from service.schemas import AlertList, AlertRule, AlertRuleBody, AlertRules
+
+router = APIRouter(tags=["alerts"])
+RuleId = Annotated[str, Path(pattern=r"^[a-z][a-z0-9_-]{0,63}$", description="Id of a rule.", examples=["japan"])]
+_HERE = {"Cache-Control": CACHING}
+
+
+@router.get("/v1/alerts", response_model=AlertList, responses=ERRORS, summary="What was raised and cleared, latest first")
+def listed(
+    request: Request,
+    since: Since = None,
+    limit: Annotated[int, Query(ge=1, le=500, description="Alerts a page.", examples=[100])] = 100,
+    cursor: Cursor = None,
+) -> Response:
+    """Each names its snapshot and the evidence. Ids are stable: who has seen one need not act on it again."""
+    store = request.app.state.holder.store.store
+    names = alerts.names(store, None if since is None else utc(since))
+    if cursor is not None:
+        names = [name for name in names if name < opened(cursor)["s"]]
+    following = next_after(names[limit - 1]) if len(names) > limit else b"null"
+    body = b'{"next":' + following + b',"alerts":[' + b",".join(store.read(name) for name in names[:limit]) + b"]}"
+    return Response(body, media_type="application/json", headers=_HERE)
+
+
+@router.get("/v1/alert-rules", response_model=AlertRules, responses=ERRORS, summary="The rules")
+def rules(request: Request) -> Response:
+    """`standing` is there from the beginning, for all units; one stored under that id takes its place."""
+    found = alerts.rules(request.app.state.holder.store.store)
+    body = orjson.dumps({"rules": [found[name].model_dump(mode="json") for name in sorted(found)]})
+    return Response(body, media_type="application/json", headers=_HERE)
+
+
+@router.get("/v1/alert-rules/{rule}", response_model=AlertRule, responses=ERRORS, summary="One rule")
+def rule(request: Request, rule: RuleId) -> Response:
+    """By its id."""
+    found = alerts.rules(request.app.state.holder.store.store).get(rule)
+    if found is None:
+        return problem(404, "unknown-rule", f"no rule {rule!r}; GET /v1/alert-rules lists them")
+    return Response(found.model_dump_json(), media_type="application/json", headers=_HERE)
+
+
+@router.put("/v1/alert-rules/{rule}", response_model=AlertRule, responses=ERRORS | BODY, summary="Set a rule")
+def put(request: Request, rule: RuleId, body: AlertRuleBody) -> Response:
+    """Weighed from the next publication on. The same request again changes nothing."""
+    told = AlertRule(id=rule, **body.model_dump())
+    alerts.put(request.app.state.holder.store.store, told)
+    return Response(told.model_dump_json(), media_type="application/json", headers={"Cache-Control": "no-store"})
+
+
+@router.delete("/v1/alert-rules/{rule}", status_code=204, response_class=Response, responses=ERRORS, summary="Remove a rule")
+def delete(request: Request, rule: RuleId) -> Response:
+    """What it raised stays on record."""
+    if not alerts.remove(request.app.state.holder.store.store, rule):
+        return problem(404, "unknown-rule", f"no rule {rule!r} is stored")
+    return Response(status_code=204, headers={"Cache-Control": "no-store"})
