@@ -1,6 +1,7 @@
 # Two targets: `api` serves published snapshots (no compiler, no PyMC); `refresh` ingests and fits.
 # The install steps are scripts/install, which tests/test_install.py runs without Docker.
 #   docker build --target api -t quietquota-api .        docker run -v quietquota:/var/lib/quietquota -p 8000:8000 quietquota-api
+#   docker run -v quietquota:/var/lib/quietquota quietquota-api keys add risk-desk     (off loopback, no request is answered without a key)
 #   docker build --target refresh -t quietquota-refresh .
 FROM python:3.13-slim-bookworm AS build
 WORKDIR /src

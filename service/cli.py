@@ -97,7 +97,7 @@ def _watch(config: Path | None) -> Any:
 @app.command()
 def ingest(
     paths: Annotated[
-        list[Path] | None, typer.Argument(help="Files of releases or covariates; a folder means its CSV, JSON and Parquet files.")
+        list[Path] | None, typer.Argument(help="Files of releases or covariates; a folder means its CSV, JSON, Parquet, gzip and zip files.")
     ] = None,
     source: Annotated[str | None, typer.Option(help=f"One of {', '.join(SOURCE_NAMES)}. Default: by the file's header.")] = None,
     accept: Annotated[
@@ -116,7 +116,7 @@ def ingest(
         if not paths and not accept:
             raise ValueError("name a file or a folder to ingest, or a finding to --accept")
         log = ReleaseLog(Settings(store=store).log_place)
-        kinds = ("*.csv", "*.parquet", "*.json")
+        kinds = ("*.csv", "*.parquet", "*.json", "*.gz", "*.zip")
         files = [f for p in paths or [] for f in (sorted(f for kind in kinds for f in p.glob(kind)) if p.is_dir() else [p])]
         receipts = [log.ingest(path.read_bytes(), str(path), source) for path in files]
         receipts += [log.accept(finding) for finding in accept or []]

@@ -50,6 +50,8 @@ def bearer(key):
 def test_on_loopback_no_key_is_needed_until_there_is_one_and_elsewhere_always(store, kept):
     with served(store) as client:
         assert client.get("/v1/regimes").status_code == 200
+    with served(store, host="quietquota.example") as client:
+        assert client.get("/v1/regimes").status_code == 401
     with served(store, host="0.0.0.0") as client:
         assert client.get("/v1/regimes").status_code == 401
         assert client.get("/readyz").status_code == 200
