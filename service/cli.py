@@ -97,7 +97,7 @@ def _watch(config: Path | None) -> Any:
 @app.command()
 def ingest(
     paths: Annotated[
-        list[Path] | None, typer.Argument(help="Files of releases or covariates; a folder means its CSV, JSON, Parquet, gzip and zip files.")
+        list[Path] | None, typer.Argument(help="Releases or covariates; a folder means its CSV, JSON, Parquet, gzip and zip files.")
     ] = None,
     source: Annotated[str | None, typer.Option(help=f"One of {', '.join(SOURCE_NAMES)}. Default: by the file's header.")] = None,
     accept: Annotated[
