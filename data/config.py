@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from data.observations import InputError, countries
 
 SAMPLE = Path(__file__).parent / "sample"
-CONCORDANCE = Path(__file__).parent / "concordance.csv"
+CONCORDANCE = Path(__file__).parent / "codes" / "hs_concordance.csv"
 SAMPLE_CONFIG = SAMPLE / "quietquota.toml"
 
 HsCode = Annotated[str, Field(pattern=r"^[0-9]{2,10}$")]
@@ -20,12 +20,15 @@ Slug = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 
 @cache
 def successors(hs: str) -> tuple[str, ...]:
-    """Codes that a later edition of the Harmonized System (2012, 2017, 2022) took out of `hs`: figures of both belong together, or the
-    change looks like a stop. From ``concordance.csv``, which has the headings of metals that are watched, **as remembered from the World
-    Customs Organization's tables and not verified on them**. The codes of rare earths and magnets (280530, 284610, 284690, 850511) are the
-    same in all three. National codes that change within a code of six digits are added up whatever they are (:mod:`data.panel`)."""
+    """Codes that a later edition of the Harmonized System (to 2022) took out of `hs` and of nothing else: figures of both belong together,
+    or the change looks like a stop. From ``codes/hs_concordance.csv``, which has the headings that are watched; rare earths and magnets
+    (280530, 284610, 284690, 850511) are the same in all editions, but for waste. National codes that change within a code of six digits are
+    added up whatever they are (:mod:`data.panel`).
+    """
     with CONCORDANCE.open(newline="") as file:
-        return tuple(row["successor"] for row in csv.DictReader(file) if row["code"] == hs)
+        pairs = [(r["from_code"], r["to_code"]) for r in csv.DictReader(file) if r["relation"] == "1:n" and r["from_code"] != r["to_code"]]
+    direct = [later for earlier, later in pairs if earlier == hs]
+    return tuple(dict.fromkeys(code for later in direct for code in (later, *successors(later))))
 
 
 class _Record(BaseModel):
@@ -71,13 +74,10 @@ class Watch(_Record):
         return value
 
     @model_validator(mode="after")
-    def _no_good_counts_twice(self) -> "Watch":
-        codes = [(hs, name) for name, family in self.families.items() for hs in family.hs]
-        for n, (a, one) in enumerate(codes):
-            for b, other in codes[n + 1 :]:
-                if a.startswith(b) or b.startswith(a):
-                    longer, shorter = sorted((a, b), key=len, reverse=True)
-                    raise ValueError(f"families {one} and {other}: {longer} is {shorter} or a part of it, and would count twice")
+    def _no_code_is_of_two_families(self) -> "Watch":
+        codes = [hs for family in self.families.values() for hs in family.hs]
+        if twice := sorted({hs for hs in codes if codes.count(hs) > 1}):
+            raise ValueError(f"families: {', '.join(twice)} stands in two places, and would count twice")
         return self
 
     def units(self) -> list[tuple[str, str, str]]:

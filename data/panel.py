@@ -138,12 +138,12 @@ def checked(panel: Panel) -> Panel:
 def _of_families(rows: pd.DataFrame, watch: Watch) -> pd.DataFrame:
     """Rows of the families' codes, with ``family``. Where an office has no figure under a code, but under its own subdivisions of it
     (85051110 and 85051190 of 850511), these are added up, so that a subdivision which is divided anew is no stop: of nested ones the
-    coarsest of a cell. What a later edition of the Harmonized System took out of a code is added as well. A sum is as good as the worst of
-    its parts: suppressed if one of them is.
+    coarsest of a cell; a code that is part of two families' codes is of the narrower one. What a later edition of the Harmonized System
+    took out of a code is added as well. A sum is as good as the worst of its parts: suppressed if one of them is.
     """
     families = {hs: name for name, family in watch.families.items() for hs in family.hs}
-    branches = {branch: hs for hs in families for branch in (hs, *successors(hs)) if branch == hs or not branch.startswith(tuple(families))}
-    of_code = {code: next((b for b in branches if code.startswith(b)), "") for code in rows["hs_code"].unique()}
+    branches = {branch: hs for hs in families for branch in (hs, *successors(hs)) if branch == hs or branch not in families}
+    of_code = {code: max((b for b in branches if code.startswith(b)), key=len, default="") for code in rows["hs_code"].unique()}
     rows = rows.assign(depth=rows["hs_code"].str.len(), branch=rows["hs_code"].map(of_code))
     rows = rows[rows["branch"] != ""]
     rows = rows.assign(hs_code=rows["branch"].map(branches))

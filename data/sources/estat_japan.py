@@ -9,22 +9,16 @@ genuine file was at hand**, so nothing here is verified on one.
 - Value above 0 with a quantity of 0 is less than a unit (customs.go.jp, FAQ 4-1): it is kept as ``estimated``, not as a zero.
 - Stages: 9-digit imports are provisional for a month more than exports, and all of them for the year until March. The file does not
   say its stage. A month that has been seen with another figure is a revision, known since the file's own release (``revised_at``).
-- Countries by the ministry's codes (:data:`COUNTRIES`): 103 and 105 are in the documentation of others, the rest from the ministry's
-  list as remembered, **unverified**; a code that is not in it rejects its rows.
+- Countries by the ministry's codes (``data/codes/mof_japan.csv``); a code that is not in it rejects its rows.
 """
 
 import pandas as pd
 
 from data.observations import InputError, Parsed, parse_observations
 from data.sources.canonical import read_text_table
-from data.sources.rows import inferred_at, number_text
+from data.sources.rows import countries_of, inferred_at, number_text
 
 JAPAN = "JPN"
-COUNTRIES = {
-    "103": "KOR", "105": "CHN", "106": "TWN", "108": "HKG", "110": "VNM", "111": "THA", "112": "SGP", "113": "MYS", "117": "PHL",
-    "118": "IDN", "123": "IND", "205": "GBR", "207": "NLD", "210": "FRA", "213": "DEU", "220": "ITA", "224": "RUS", "302": "CAN",
-    "304": "USA", "601": "AUS",
-}  # fmt: skip
 KG = {"KG": 1.0, "MT": 1000.0, "G": 0.001, "GR": 0.001}
 MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
@@ -59,7 +53,7 @@ def parse(raw: bytes, name: str) -> Parsed:
     is_unit = ~counted_in.isin(KG) & (counted_in != "")
     kg = amounts["Quantity1"].mask(second, amounts["Quantity2"]) * unit.map(KG)
     below = (kg == 0) & (amounts["Value"] > 0)
-    partner = table["Country"].map(COUNTRIES).fillna(table["Country"])
+    partner = table["Country"].map(countries_of("mof_japan")).fillna(table["Country"])
     imports = table["Exp or Imp"] == "2"
     rows = pd.DataFrame(
         {

@@ -1,11 +1,23 @@
 """What several publishers' files need on their way to rows: text of numbers, months, release days, zeros nobody prints."""
 
+import csv
+from functools import cache
+from pathlib import Path
+
 import pandas as pd
 
 from data.calendar import inferred_release
 
+CODES = Path(__file__).parents[1] / "codes"
 _YEAR, _OF_YEAR = "(?:19|20)[0-9]{2}", "(?:0[1-9]|1[0-2])"
 MONTH = f"{_YEAR}-{_OF_YEAR}"
+
+
+@cache
+def countries_of(office: str) -> dict[str, str]:
+    """An office's country code -> ISO alpha-3, of ``data/codes``, whose SOURCE.md says where from."""
+    with (CODES / f"{office}.csv").open(newline="", encoding="utf-8") as file:
+        return {row["code"]: row["iso3"] for row in csv.DictReader(file)}
 
 
 def number_text(value: pd.Series, seen: pd.Series) -> pd.Series:

@@ -6,6 +6,7 @@ up, or GEN_QY1_MO where UNIT_QY1 is KG.
 
 - ``CTY_CODE`` "-" is the total of all countries and bears SUMMARY_LVL DET all the same; such rows, and those of a summary level
   (SUMMARY_LVL other than DET), would count trade 2-6 times and are left out, not rejected.
+- Countries by Schedule C (``data/codes/schedule_c.csv``).
 - What goes by land has no shipping weight: rows without any are rejected.
 - Release: about 35 days after the month's end, ``inferred``.
 """
@@ -15,12 +16,9 @@ import json
 import pandas as pd
 
 from data.observations import InputError, Parsed, parse_observations
-from data.sources.rows import MONTH, inferred_at, number_text
+from data.sources.rows import MONTH, countries_of, inferred_at, number_text
 
 USA = "USA"
-COUNTRIES = {"5700": "CHN", "5880": "JPN", "5800": "KOR", "5830": "TWN", "5820": "HKG", "5520": "VNM", "5490": "THA", "5330": "IND",
-             "4280": "DEU", "4210": "NLD", "4279": "FRA", "4759": "ITA", "4120": "GBR", "1220": "CAN", "2010": "MEX"}  # fmt: skip
-"""Census Schedule C. 5700 is verified by public code, the others by the schedule as remembered."""
 _NEEDED = ("I_COMMODITY", "CTY_CODE", "time")
 
 
@@ -65,7 +63,7 @@ def parse(raw: bytes, name: str) -> Parsed:
         pd.DataFrame(
             {
                 "reporter": USA,
-                "exporter": table["CTY_CODE"].map(COUNTRIES).fillna(table["CTY_CODE"]),
+                "exporter": table["CTY_CODE"].map(countries_of("schedule_c")).fillna(table["CTY_CODE"]),
                 "importer": USA,
                 "hs_code": table["I_COMMODITY"],
                 "period": table["time"],

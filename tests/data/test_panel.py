@@ -64,10 +64,14 @@ def test_what_a_new_edition_of_the_system_took_out_of_a_code_is_no_fall(release_
     assert panel["kg"].values[:, 1].tolist() == [85, 15], "a family of its own is not added to another"
 
 
-def test_a_code_that_is_part_of_another_is_refused(tmp_path):
+def test_a_code_that_is_part_of_two_families_is_of_the_narrower_and_one_that_stands_in_two_is_refused(release_log):
     families = {"magnets": Family(title="m", hs=("850511",)), "sintered": Family(title="s", hs=("85051110",))}
-    with pytest.raises(ValueError, match="85051110 is 850511 or a part of it, and would count twice"):
-        Watch(exporter="CHN", importers=("JPN",), families=families)
+    watch = Watch(exporter="CHN", importers=("JPN",), families=families)
+    release_log.ingest(csv(row(kg="60", hs="85051110"), row(kg="40", hs="85051190"), header=HEADER), "f.csv")
+    panel = read_panel(release_log, watch, datetime(2024, 6, 30, tzinfo=UTC))
+    assert dict(zip(panel["signal_hs"].values.tolist(), panel["kg"].values[:, 0].tolist(), strict=True)) == {"850511": 40, "85051110": 60}
+    with pytest.raises(ValueError, match="85051110 stands in two places"):
+        Watch(exporter="CHN", importers=("JPN",), families=families | {"again": families["sintered"]})
 
 
 def test_the_five_kinds_of_absence_are_told_apart_from_zero(release_log):
