@@ -4,7 +4,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -415,6 +415,19 @@ def snapshots_rollback(
     with _explained():
         _store(store).switch(snapshot)
     out.print(f"{snapshot} is served", highlight=False)
+
+
+@snapshots_app.command("prune")
+def snapshots_prune(
+    keep_days: Annotated[int, typer.Option(min=0, help="Leave whole what was published in so many days.")] = 90,
+    store: StoreOption = "./var",
+) -> None:
+    """Remove the posteriors of old snapshots, and snapshots that were never served. Every answer ever given can still be had."""
+    with _explained():
+        freed = _store(store).prune(timedelta(days=keep_days))
+    for name, size in freed.items():
+        out.print(f"{name}: {size / 1e6:,.1f} MB", highlight=False)
+    out.print(f"{sum(freed.values()) / 1e6:,.1f} MB freed", highlight=False)
 
 
 @keys_app.command("add")

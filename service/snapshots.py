@@ -7,6 +7,7 @@ In a folder or a bucket (:mod:`data.store`)::
                    releases.json    the figures behind the answers, with both clocks
                    report.html      the analyst's page
                    posterior.zarr/  DataTree; zstd with checksums, so a flipped bit is an error and not a number
+                   pruned.json      files of the posterior that were removed on purpose, where some were
     switches/<instant>-<id>.json    every switch: when, from, to; their names tell what was current when
     current                         the id that is served; replaced in one step
     calibration.json                scores of the last backtest that was published
@@ -36,6 +37,7 @@ REPORT = "report.html"
 POSTERIOR = "posterior.zarr"
 RELEASES = "releases.json"
 CALIBRATION = "calibration.json"
+PRUNED = "pruned.json"
 _ID = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{8}")
 _SWITCH = "%Y%m%dT%H%M%S.%fZ"
 
@@ -153,7 +155,7 @@ class SnapshotStore:
         """Of all snapshots, oldest first."""
         return sorted(name.split("/")[1] for name in self.store.names("snapshots") if name.endswith(f"/{MANIFEST}"))
 
-    def list(self) -> list[dict[str, Any]]:
+    def manifests(self) -> list[dict[str, Any]]:
         """Manifests, oldest first."""
         return [self.manifest(name) for name in self.ids()]
 
@@ -163,8 +165,8 @@ class SnapshotStore:
 
     def _read(self, name: str, file: str, expected: dict[str, Any] | None) -> bytes:
         place = f"{self.store.url}/snapshots/{name}/{file}"
-        if expected is None:
-            raise NoSnapshot(f"snapshot {name} has no file {file}")
+        if expected is None or file in self._pruned(name):
+            raise NoSnapshot(f"snapshot {name} has no file {file}{'' if expected is None else ' any more: it was pruned'}")
         try:
             content = self.store.read(f"snapshots/{name}/{file}")
         except FileNotFoundError as error:
@@ -195,13 +197,46 @@ class SnapshotStore:
         """Compare every file with the manifest, and it with the id; how many files there are. Raises Damaged naming the first that
         differs."""
         manifest = self.manifest(name)
+        gone = {f for f in self._pruned(name) if f.startswith(f"{POSTERIOR}/")}
         for file, expected in manifest["files"].items():
-            self._read(name, file, expected)
+            if file not in gone:
+                self._read(name, file, expected)
         under = f"snapshots/{name}/"
-        extra = {n.removeprefix(under) for n in self.store.names(under.rstrip("/"))} - set(manifest["files"]) - {MANIFEST}
+        extra = {n.removeprefix(under) for n in self.store.names(under.rstrip("/"))} - set(manifest["files"]) - {MANIFEST, PRUNED}
         if extra:
             raise Damaged(f"{self.store.url}/{under}{min(extra)}: not in the manifest")
-        return len(manifest["files"])
+        return len(manifest["files"]) - len(gone)
+
+    def prune(self, older_than: timedelta, now: datetime | None = None) -> dict[str, int]:
+        """Remove what no question needs: of snapshots published before, and not current, the posterior; and snapshots that were never
+        current, whole. {id: bytes freed}. Every answer that was ever given can still be had. Raises StoreBusy."""
+        before, freed = (now or datetime.now(UTC)) - older_than, {}
+        with self._locked():
+            current, ever = self.current_id(), {to for _, to in self.switches()}
+            for name in self.ids():
+                manifest = self.manifest(name)
+                if name == current or datetime.fromisoformat(manifest["published_at"]) >= before:
+                    continue
+                gone = self._pruned(name)
+                files = {f: told["bytes"] for f, told in manifest["files"].items() if f not in gone}
+                if name not in ever:
+                    # Without its manifest it does not exist, whatever becomes of the rest.
+                    for file in (MANIFEST, *files):
+                        self.store.delete(f"snapshots/{name}/{file}")
+                elif files := {f: size for f, size in files.items() if f.startswith(f"{POSTERIOR}/")}:
+                    self.store.write(f"snapshots/{name}/{PRUNED}", orjson.dumps(sorted([*gone, *files])))
+                    for file in files:
+                        self.store.delete(f"snapshots/{name}/{file}")
+                if files:
+                    freed[name] = sum(files.values())
+        return freed
+
+    def _pruned(self, name: str) -> list[str]:
+        """Files of a snapshot that were removed on purpose."""
+        try:
+            return list(orjson.loads(self.store.read(f"snapshots/{name}/{PRUNED}")))
+        except FileNotFoundError:
+            return []
 
     def load(self, name: str | None = None) -> Published:
         """A snapshot, the current one by default, after verifying it. Raises NoSnapshot, Damaged."""

@@ -227,6 +227,6 @@ def scores(done: dict[str, dict[str, Any]], out: Console) -> None:
 def snapshots(store: SnapshotStore, out: Console) -> None:
     current = store.current_id()
     table = _table(("", "left"), ("snapshot", "left"), ("data as of", "left"), ("checks", "left"))
-    for m in store.list():
+    for m in store.manifests():
         table.add_row("*" if m["id"] == current else "", m["id"], m["as_of"][:16] + "Z", m["gate"])
     out.print(table)

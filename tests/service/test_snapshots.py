@@ -85,7 +85,7 @@ def test_a_failure_while_writing_leaves_the_last_good_snapshot_and_is_swept(stor
     with pytest.raises(OSError, match="No space"):
         store.publish(META, [answer()], fails, WHEN + timedelta(days=1))
     assert store.current_id() == first
-    assert [m["id"] for m in store.list()] == [first]
+    assert [m["id"] for m in store.manifests()] == [first]
     publish(store, text="two", now=WHEN + timedelta(days=2))
     assert not list(snapshots_of(store).glob(".partial-*"))
 
@@ -182,6 +182,32 @@ def test_when_the_store_is_gone_the_snapshot_at_hand_answers_and_says_so(store):
     store.store.root.write_text("a file where the folder was")
     assert holder.current().snapshot.id == first
     assert holder.stale() == "store unreachable"
+
+
+def test_pruning_leaves_every_answer_that_was_ever_given(store):
+    def fill(folder):
+        (folder / "report.html").write_text("page")
+        (folder / "posterior.zarr").mkdir()
+        (folder / "posterior.zarr" / "c").write_bytes(b"x" * 1000)
+
+    names = [store.publish(META, [answer(f"CHN.JPN.f{n}")], fill, WHEN + timedelta(days=n)) for n in range(3)]
+    said = [store.load(store.current_at(WHEN + timedelta(days=n))).answers for n in range(3)]
+    orphan = store.publish(META, [answer("CHN.JPN.never")], fill, WHEN + timedelta(hours=1))
+    for name in store.store.names("switches"):
+        if orphan in name:
+            store.store.delete(name)
+    store.store.write("current", names[2].encode())
+    freed = store.prune(timedelta(days=1), WHEN + timedelta(days=2, hours=1))
+    assert (set(freed), freed[names[0]]) == ({names[0], names[1], orphan}, 1000)
+    assert store.ids() == names
+    assert [store.load(store.current_at(WHEN + timedelta(days=n))).answers for n in range(3)] == said
+    with pytest.raises(NoSnapshot, match="it was pruned"):
+        store.read(names[0], "posterior.zarr/c")
+    assert store.read(names[2], "posterior.zarr/c") == b"x" * 1000
+    assert store.prune(timedelta(days=1), WHEN + timedelta(days=2, hours=1)) == {}
+    (snapshots_of(store) / names[0] / "answers.json").unlink()
+    with pytest.raises(Damaged, match=r"answers\.json: missing"):
+        store.verify(names[0])
 
 
 def test_an_old_snapshot_says_that_nothing_has_been_refreshed(store):
