@@ -44,8 +44,9 @@ RHAT, ESS_A_CHAIN = 1.01, 100.0
 """When chains agree: Vehtari, Gelman, Simpson, Carpenter & Buerkner (2021), Bayesian Analysis 16(2)."""
 SEVERITIES = 3
 """How many of the severities, the mildest, a unit's level may jump by."""
-TRIES = 12
-"""Jumps tried before each draw; together a tenth of what the draw costs."""
+TRIES = (4, 24, 4, 4)
+"""Jumps tried before each draw: of known levels, and of what was learnt of courses, levels, and both; together a sixth of what the draw
+costs. A month of a course has its two readings all to itself, and leaves the rarer one by no other way."""
 
 Progress = Callable[[int, int], None]
 
@@ -178,7 +179,8 @@ def _with_jumps(
         """Every chain, with jumps to where any has been so far."""
         nonlocal ends, stretches
         found = [promising(kind, ends, target.density, c.cores) for kind in learnt(stretches, graph.frame, place)]
-        stage = sample(target, ends, steps, scales, [levels, *found], TRIES, length, seed, c.cores, tell)
+        kinds = list(zip([levels, *found], TRIES, strict=True))
+        stage = sample(target, ends, steps, scales, kinds, length, seed, c.cores, tell)
         ends, stretches = stage.draws[:, -1], [*stretches, *stage.draws]
         return stage
 

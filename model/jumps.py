@@ -127,19 +127,17 @@ def _runs(flags: np.ndarray) -> list[tuple[int, int]]:
 
 
 def jumped(
-    x: np.ndarray, log_density: Callable[[np.ndarray], float], kinds: list[Jumps], tries: int, rng: np.random.Generator
+    x: np.ndarray, log_density: Callable[[np.ndarray], float], kinds: list[tuple[Jumps, int]], rng: np.random.Generator
 ) -> tuple[np.ndarray, int]:
-    """(where `tries` proposals lead from `x`, each of any kind as likely as of another; how many were accepted)."""
-    kinds = [blocks for blocks in kinds if blocks]
-    if not kinds:
-        return x, 0
-    here, accepted = log_density(x), 0
-    for _ in range(tries):
-        blocks = kinds[rng.integers(len(kinds))]
-        block, difference = blocks[rng.integers(len(blocks))]
-        there = x.copy()
-        there[block] += difference if rng.random() < 0.5 else -difference
-        density = log_density(there)
-        if np.log(rng.random()) < density - here:
-            x, here, accepted = there, density, accepted + 1
+    """(where proposals lead from `x`, how many were accepted). kinds : jumps, and how many of them are tried."""
+    here, accepted = None, 0
+    for blocks, tries in kinds:
+        for _ in range(tries if blocks else 0):
+            here = log_density(x) if here is None else here
+            block, difference = blocks[rng.integers(len(blocks))]
+            there = x.copy()
+            there[block] += difference if rng.random() < 0.5 else -difference
+            density = log_density(there)
+            if np.log(rng.random()) < density - here:
+                x, here, accepted = there, density, accepted + 1
     return x, accepted

@@ -59,14 +59,13 @@ def sample(
     starts: np.ndarray,
     step_sizes: np.ndarray,
     scales: np.ndarray,
-    kinds: list[Jumps],
-    tries: int,
+    kinds: list[tuple[Jumps, int]],
     draws: int,
     seed: int,
     cores: int,
     tell: Callable[[], None],
 ) -> Stage:
-    """`draws` of each chain from `starts` (chain, dimension), `tries` jumps before each; one thread a chain, the kernels and XLA run
+    """`draws` of each chain from `starts` (chain, dimension), jumps of `kinds` before each; one thread a chain, the kernels and XLA run
     without Python's lock. scales : (chain, dimension) standard deviations of the metric. `tell` is called at each draw.
     """  # fmt: skip
     origin = target.model.initial_point()
@@ -80,7 +79,7 @@ def sample(
         step.tune = False
         x, visited, stats, accepted = starts[c], np.empty((draws, starts.shape[1])), [], 0
         for d in range(draws):
-            x, taken = jumped(x, target.density, kinds, tries, rng)
+            x, taken = jumped(x, target.density, kinds, rng)
             raveled, [told] = step.astep(RaveledVars(x, ()))
             x = visited[d] = raveled.data
             accepted += taken
@@ -91,4 +90,6 @@ def sample(
     with ThreadPoolExecutor(cores) as pool:
         done = list(pool.map(chain, range(len(starts))))
     stats = {name: np.array([[told[theirs] for told in told_of] for _, told_of, _ in done]) for name, theirs in STATS.items()}
-    return Stage(np.stack([v for v, _, _ in done]), stats, sum(n for *_, n in done) / max(1, len(starts) * draws * tries))
+    return Stage(
+        np.stack([v for v, _, _ in done]), stats, sum(n for *_, n in done) / max(1, len(starts) * draws * sum(tries for _, tries in kinds))
+    )

@@ -7,7 +7,7 @@ from scipy.stats import norm
 
 from model.frame import Frame, contrasts
 from model.graph import graph_of
-from model.jumps import Layout, jumped, known, learnt
+from model.jumps import Layout, jumped, known, learnt, promising
 from model.nuts import Target, sample
 from model.simulate import Design, simulate
 from model.spec import Assumptions
@@ -41,7 +41,7 @@ def hills(jumps, seed=1):
         pm.Flat("x", shape=2)
     one = np.ones((2, 2))
     starts = np.array([[-6.0, 0.0], [6.0, 0.0]])
-    return sample(Target(model, two_hills, slope), starts, np.full(2, 0.8), one, [jumps], 2, 1500, seed, 2, lambda: None)
+    return sample(Target(model, two_hills, slope), starts, np.full(2, 0.8), one, [(jumps, 2)], 1500, seed, 2, lambda: None)
 
 
 def test_without_jumps_a_chain_stays_on_its_hill_and_with_them_it_spends_its_share_on_each():
@@ -64,10 +64,12 @@ def test_the_same_seed_gives_the_same_chain_and_another_seed_another():
 
 def test_a_jump_that_the_density_forbids_is_never_taken():
     x = np.array([0.5])
-    at, accepted = jumped(x, lambda v: 0.0 if v[0] < 1 else -np.inf, [[(np.array([0]), np.array([9.0]))], []], 1, np.random.default_rng(0))
+    at, accepted = jumped(
+        x, lambda v: 0.0 if v[0] < 1 else -np.inf, [([(np.array([0]), np.array([9.0]))], 1), ([], 3)], np.random.default_rng(0)
+    )
     assert at[0] <= x[0]
     assert accepted in (0, 1)
-    assert jumped(x, lambda v: 0.0, [[], []], 5, np.random.default_rng(0)) == (x, 0)
+    assert jumped(x, lambda v: 0.0, [([], 5), ([], 5)], np.random.default_rng(0)) == (x, 0)
 
 
 def test_a_known_jump_moves_one_units_level_by_the_severity_and_no_other_series(f, place):
@@ -95,3 +97,9 @@ def test_what_two_stretches_differ_in_is_proposed_whole_and_nothing_where_they_a
     assert levels == both == []
     np.testing.assert_array_equal(block, months)
     np.testing.assert_allclose(difference, 0.8, atol=0.05)
+
+
+def test_only_jumps_that_promise_are_kept():
+    here = np.array([[-6.0, 0.0]])
+    across, nowhere = (np.array([0]), np.array([12.0])), (np.array([0]), np.array([30.0]))
+    assert promising([nowhere, across, nowhere], here, two_hills, 2) == [across]
