@@ -23,6 +23,7 @@ from rich.console import Console
 from data.log import ReleaseLog
 from model import kernel
 from model.entry import adjoint, forward
+from model.fit import HALVES
 from model.layers import evaluated, filtered_and_smoothed
 from model.probabilities import causes
 from model.spec import Computation
@@ -174,7 +175,8 @@ def fitting() -> Table:
         "A fit",
         ["panel", "s", "gradients a draw", "R-hat max", "ESS bulk min", "ESS tail min", "divergences", "min ESS / s"],
         rows,
-        f"Sampling only, compiled before: {c.chains} chains on {c.cores} cores, {c.tune} + {c.draws} steps each.",
+        f"Sampling only, compiled before: {c.chains} chains on {c.cores} cores, {c.tune} steps of warm-up, then {c.draws // 2} draws at a "
+        f"time until the chains agree in the later two thirds of them, at most {HALVES} times.",
     )
 
 
