@@ -10,13 +10,12 @@ import secrets
 import time
 from collections import OrderedDict
 from collections.abc import MutableMapping
-from types import SimpleNamespace
 from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.errors import REQUEST, problem
-from service.holder import Holder, same
+from service.holder import Holder, Ready, same
 from service.keys import Key, Keys
 from service.metrics import Metrics
 
@@ -54,9 +53,6 @@ class Rates:
         return left - granted, 0.0 if granted else (1 - left) / self.rate
 
 
-_UNIT_ROUTE = SimpleNamespace(path="/v1/regimes/{unit}")
-
-
 class _Refused(Exception):
     """Ends the reading of a body."""
 
@@ -66,12 +62,15 @@ class Edge:
         """locked : whether a key is needed. rate : requests a second and client; 0 for no limit."""
         self.app, self.holder, self.keys, self.metrics, self.locked = app, holder, keys, metrics, locked
         self.rates = Rates(rate) if rate > 0 else None
+        # Ids are for finding a line in a log, not for keeping a secret.
+        self._prefix, self._asked = secrets.token_hex(4), 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        began, identity = time.perf_counter(), secrets.token_hex(8)
+        self._asked += 1
+        began, identity = time.perf_counter(), f"{self._prefix}{self._asked & 0xFFFFFFFF:08x}"
         REQUEST.set(identity)
         told: MutableMapping[str, Any] = {"status": 500, "started": False, "refusal": None}
         extra: list[tuple[bytes, bytes]] = [(b"x-request-id", identity.encode()), *HEADERS]
@@ -91,12 +90,23 @@ class Edge:
             client, refusal = self._admitted(scope, extra)
             if refusal is not None:
                 await refusal(scope, receive, out)
-            elif scope["method"] == "GET" and not scope["query_string"] and (ready := self.holder.ready(scope["path"])):
-                await self._at_once(scope, out, *ready)
+            elif (ready := self._ready(scope)) is not None:
+                scope["route"] = ready
+                told["status"] = await self._at_once(scope, send, ready, extra)
             else:
                 await self._within_limits(scope, receive, out, told)
         finally:
             self._tell(scope, told["status"], time.perf_counter() - began, identity, client)
+
+    def _ready(self, scope: Scope) -> Ready | None:
+        """An answer that was given before, to the same question in the same form."""
+        if scope["method"] != "GET" or not scope["path"].startswith("/v1/"):
+            return None
+        for name, value in scope["headers"]:
+            if name == b"accept" and (b"csv" in value.lower() or b"ndjson" in value.lower()):
+                return None
+        query = scope["query_string"]
+        return self.holder.ready(f"{scope['path']}?{query.decode('latin-1')}" if query else scope["path"])
 
     def _admitted(self, scope: Scope, extra: list[tuple[bytes, bytes]]) -> tuple[str | None, ASGIApp | None]:
         """(who asks, or None; the refusal, if it is one)."""
@@ -127,19 +137,14 @@ class Edge:
                 )
         return key.id if key else None, None
 
-    async def _at_once(self, scope: Scope, out: Send, etag: bytes, body: bytes) -> None:
-        """What the route ``/v1/regimes/{unit}`` would answer, byte for byte."""
-        scope["route"] = _UNIT_ROUTE
-        given = dict(scope["headers"]).get(b"if-none-match")
-        snapshot = self.holder.current().snapshot.id.encode()
-        headers = [(b"x-snapshot-id", snapshot), (b"cache-control", b"private, no-cache"), (b"etag", etag), (b"vary", b"Accept")]
-        if given is not None and same(given.decode("latin-1"), etag.decode()):
-            await out({"type": "http.response.start", "status": 304, "headers": headers})
-            await out({"type": "http.response.body", "body": b""})
-            return
-        headers = [(b"content-length", str(len(body)).encode()), (b"content-type", b"application/json"), *headers]
-        await out({"type": "http.response.start", "status": 200, "headers": headers})
-        await out({"type": "http.response.body", "body": body})
+    async def _at_once(self, scope: Scope, send: Send, ready: Ready, extra: list[tuple[bytes, bytes]]) -> int:
+        """What the route would answer, byte for byte. Returns the status."""
+        given = next((value for name, value in scope["headers"] if name == b"if-none-match"), None)
+        held = given is not None and same(given.decode("latin-1"), ready.etag)
+        status, headers, body = (304, ready.not_modified, b"") if held else (200, ready.headers, ready.body)
+        await send({"type": "http.response.start", "status": status, "headers": [*headers, *extra, _CSP]})
+        await send({"type": "http.response.body", "body": body})
+        return status
 
     async def _within_limits(self, scope: Scope, receive: Receive, out: Send, told: MutableMapping[str, Any]) -> None:
         size, until = 0, time.monotonic() + BODY_SECONDS
@@ -177,10 +182,10 @@ class Edge:
             await refusal(scope, receive, out)
 
     def _tell(self, scope: Scope, status: int, seconds: float, identity: str, client: str | None) -> None:
-        route = getattr(scope.get("route"), "path", "unmatched")
+        matched = scope.get("route")
+        route = str(matched.route if isinstance(matched, Ready) else getattr(matched, "path", "unmatched"))
         method = scope["method"] if scope["method"] in ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS") else "other"
-        self.metrics.seconds.labels(route, method).observe(seconds)
-        self.metrics.requests.labels(route, method, status).inc()
+        self.metrics.count(route, method, status, seconds)
         if access.isEnabledFor(logging.INFO):
             # Neither query nor headers: keys are given in headers, and a mistaken client gives them in the query.
             line = {

@@ -7,6 +7,7 @@ import time
 from collections import OrderedDict
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -15,9 +16,13 @@ from data.store import Folder
 from service.snapshots import Damaged, NoSnapshot, Published, SnapshotStore
 
 log = logging.getLogger("quietquota.serve")
+CACHING = "private, no-cache"
+"""A cache may keep a current answer if it asks each time whether it still is: a refresh can come at any moment."""
 LOOK_SECONDS = 5.0
 """Between two looks into a bucket; a folder is looked into at each request."""
-ONE_UNIT = "/v1/regimes/"
+ONE_UNIT, UNIT = "/v1/regimes/", "/v1/regimes/{unit}"
+KEPT_BYTES = 64_000_000
+"""Of answers that are kept as they were given."""
 PAST = 32
 """Past snapshots that are kept in memory."""
 
@@ -64,6 +69,19 @@ def same(if_none_match: str, etag: str) -> bool:
     return if_none_match.strip() == "*" or etag in [tag.strip().removeprefix("W/") for tag in if_none_match.split(",")]
 
 
+class Ready:
+    """An answer as bytes, and the headers that every one has. route : for the metrics."""
+
+    __slots__ = ("body", "etag", "headers", "not_modified", "route", "snapshot")
+
+    def __init__(self, etag: str, body: bytes, snapshot: str, route: str) -> None:
+        self.etag, self.body, self.snapshot, self.route = etag, body, snapshot, route
+        self.not_modified = [
+            (b"x-snapshot-id", snapshot.encode()), (b"cache-control", CACHING.encode()), (b"etag", etag.encode()), (b"vary", b"Accept"),
+        ]  # fmt: skip
+        self.headers = [(b"content-length", str(len(body)).encode()), (b"content-type", b"application/json"), *self.not_modified]
+
+
 class Holder:
     """The last good snapshot, whatever becomes of the store; ``stale`` says why it may not be the one that is current there."""
 
@@ -75,13 +93,15 @@ class Holder:
         self._refused: str | None = None
         self._past: OrderedDict[str, Loaded] = OrderedDict()
         self._every = 0.0 if isinstance(store.store, Folder) else LOOK_SECONDS
+        self._pointer = Path(f"{store.store.url}/current")
         self._made: tuple[str, str | None] | None = None
-        self._ready: dict[str, tuple[bytes, bytes]] = {}
+        self._ready: OrderedDict[str, Ready] = OrderedDict()
+        self._bytes, self._seen = 0, (0, 0)
         self._looked, self._looking = -float("inf"), threading.Lock()
 
     def current(self) -> Loaded:
         """Raises NoSnapshot where there has been none yet."""
-        if time.monotonic() - self._looked >= self._every and self._looking.acquire(blocking=False):
+        if (time.monotonic() - self._looked >= self._every if self._every else self._moved()) and self._looking.acquire(blocking=False):
             if self._held is None or not self._every:
                 self._look()
             else:
@@ -91,14 +111,23 @@ class Holder:
             raise NoSnapshot(self._why or "nothing has been published yet")
         return self._held
 
+    def _moved(self) -> bool:
+        """Whether the pointer of a folder is another file than at the last look: of a file that is replaced, one call tells."""
+        try:
+            found = self._pointer.stat()
+        except OSError:
+            return True
+        seen, self._seen = self._seen, (found.st_ino, found.st_mtime_ns)
+        return seen != self._seen or self._why is not None or self._held is None
+
     def stale(self) -> str | None:
         """Why the current answer may not be the latest; None where there is no reason to think so."""
         if self._why or self._held is None:
             return self._why
         published = self._held.snapshot.published_at
-        return (
-            None if datetime.now(UTC) - published < self.stale_after else f"not refreshed since {published.isoformat(timespec='seconds')}"
-        )
+        if time.time() < published.timestamp() + self.stale_after.total_seconds():
+            return None
+        return f"not refreshed since {published.isoformat(timespec='seconds')}"
 
     def _look(self) -> None:
         try:
@@ -135,24 +164,29 @@ class Holder:
                 self._refused = name
         return f"snapshot {name} is refused: it is not as it was published"
 
-    def ready(self, path: str) -> tuple[bytes, bytes] | None:
-        """(ETag, body) of ``/v1/regimes/{unit}``, made once a snapshot and state of the store; None for any other path.
-
-        The commonest question, which a route would answer at twice the cost (benchmarks/serving.py)."""
-        if not path.startswith(ONE_UNIT):
-            return None
+    def ready(self, question: str) -> Ready | None:
+        """What the current snapshot has answered to a question (path and query) before; ``/v1/regimes/{unit}``, the commonest, is made
+        when it is asked for the first time. A route would answer at several times the cost (benchmarks/serving.py)."""
         try:
             found, stale = self.current(), self.stale()
         except NoSnapshot:
             return None
         if self._made != (found.snapshot.id, stale):
-            self._made, self._ready = (found.snapshot.id, stale), {}
-        if path not in self._ready:
-            record = found.records.get(path.removeprefix(ONE_UNIT))
-            if record is None:
-                return None
-            self._ready[path] = found.etag(stale, f"{path}?").encode(), found.answer({"regime": record}, stale)
-        return self._ready[path]
+            self._made, self._ready, self._bytes = (found.snapshot.id, stale), OrderedDict(), 0
+        kept = self._ready.get(question)
+        if kept is None and question.startswith(ONE_UNIT) and (record := found.records.get(question.removeprefix(ONE_UNIT))) is not None:
+            return self.keep(
+                question, Ready(found.etag(stale, f"{question}?"), found.answer({"regime": record}, stale), found.snapshot.id, UNIT)
+            )
+        return kept
+
+    def keep(self, question: str, ready: Ready) -> Ready:
+        """Remember an answer of the current snapshot; the oldest are forgotten beyond :data:`KEPT_BYTES`."""
+        if self._made is not None and ready.snapshot == self._made[0] and question not in self._ready:
+            self._ready[question], self._bytes = ready, self._bytes + len(ready.body)
+            while self._bytes > KEPT_BYTES:
+                self._bytes -= len(self._ready.popitem(last=False)[1].body)
+        return ready
 
     def at(self, instant: datetime) -> Loaded:
         """The snapshot that was current at `instant`. Raises NoSnapshot, Damaged, OSError."""

@@ -20,6 +20,15 @@ class Metrics:
         )
         self.requests = Counter("quietquota_requests", "Requests answered.", ("route", "method", "status"), registry=self.registry)
         self.registry.register(_OfSnapshot(holder))
+        self._children: dict[tuple[str, str, int], tuple[Histogram, Counter]] = {}
+
+    def count(self, route: str, method: str, status: int, seconds: float) -> None:
+        key = (route, method, status)
+        if key not in self._children:
+            self._children[key] = self.seconds.labels(route, method), self.requests.labels(route, method, status)
+        histogram, counter = self._children[key]
+        histogram.observe(seconds)
+        counter.inc()
 
 
 class _OfSnapshot:

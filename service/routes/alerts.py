@@ -8,7 +8,8 @@ from fastapi.responses import Response
 
 from service import alerts
 from service.errors import problem
-from service.routes.shared import BODY, CACHING, ERRORS, Cursor, Since, next_after, opened, utc
+from service.holder import CACHING
+from service.routes.shared import BODY, ERRORS, Cursor, Since, next_after, opened, utc
 from service.schemas import AlertList, AlertRule, AlertRuleBody, AlertRules
 
 router = APIRouter(tags=["alerts"])

@@ -13,7 +13,7 @@ from fastapi import Header, Path, Query, Request
 from fastapi.responses import Response
 
 from service.errors import PROBLEM, InvalidCursor, UnknownUnit
-from service.holder import Loaded, same
+from service.holder import CACHING, Loaded, Ready, same
 from service.schemas import Instant, Problem
 from service.snapshots import NoSnapshot
 
@@ -80,12 +80,12 @@ def answer(request: Request, found: Loaded, as_of: datetime | None, parts: dict[
     """
     stale = None if as_of else request.app.state.holder.stale()
     body = found.answer(parts, stale, utc(as_of) if as_of else None)
-    etag = found.etag(stale, f"{request.url.path}?{request.url.query}")
+    path, query = request.url.path, request.url.query
+    etag = found.etag(stale, f"{path}?{query}")
+    if request.method == "GET":
+        kept = Ready(etag, body, found.snapshot.id, request.scope["route"].path)
+        request.app.state.holder.keep(f"{path}?{query}" if query else path, kept)
     return tagged(body, "application/json", if_none_match, {"X-Snapshot-Id": found.snapshot.id, "Cache-Control": CACHING}, etag)
-
-
-CACHING = "private, no-cache"
-"""A cache may keep a current answer if it asks each time whether it still is: a refresh can come at any moment."""
 
 
 def tagged(body: bytes, media_type: str, if_none_match: str | None, headers: dict[str, str], etag: str | None = None) -> Response:
