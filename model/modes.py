@@ -8,7 +8,8 @@ found nothing. One that ends elsewhere, with other answers, is a *rival*, and it
 .. math:: \Delta = \overline{\log p}_{\text{fit}} - \overline{\log p}_{\text{rival}}
 
 which for modes of similar width is the log of their odds; a gap of more than :data:`NATS` leaves the rival less than 1 % of
-the mass. Within it the fit is refused: its answers would be one of two.
+the mass. Within it the fit is refused: its answers would be one of two. Unless its own chains have been there: what they visit and leave
+again has in them the weight that it has, and R-hat and effective draws judge whether they did so often enough.
 """
 
 import dataclasses
@@ -20,7 +21,7 @@ from model.fit import Fit, anchor, fit
 from model.frame import Frame
 from model.kernel import POSITIVE
 from model.layers import draws_of
-from model.probabilities import restricted
+from model.probabilities import restricted_by_draw
 from model.spec import Assumptions, Computation
 
 NATS = 5.0
@@ -28,21 +29,26 @@ OTHER_ANSWERS = 0.3
 """Difference of a smoothed p(restricted) that makes another answer of it."""
 OTHER_SHARE = 0.01
 """Share of unit-months with other answers that makes a rival of a chain."""
+VISITED = 0.005
+"""Share of the fit's draws that give a rival's answers where it differs, from which the fit has been there."""
+LOOKED_AT = 400
+"""Draws of the fit that are looked at."""
 SCREEN = {"draws": 40, "tune": 110, "chains": 1, "cores": 1}
 
 
 @dataclasses.dataclass(frozen=True)
 class Rival:
     """start : which of :data:`DISPERSED`. nats : by how much its mean log density lies below the fit's. changed : share of
-    unit-months to which it gives other answers."""
+    unit-months to which it gives other answers. visited : share of the fit's draws that give its answers there."""
 
     start: str
     nats: float
     changed: float
+    visited: float = 0.0
 
     @property
     def threatens(self) -> bool:
-        return self.changed > OTHER_SHARE and self.nats < NATS
+        return self.changed > OTHER_SHARE and self.nats < NATS and self.visited < VISITED
 
 
 def _higher_base(start: dict[str, np.ndarray], f: Frame) -> None:
@@ -73,7 +79,8 @@ DISPERSED: dict[str, Callable[[dict[str, np.ndarray], Frame], None]] = {
 def screen(fitted: Fit, assumptions: Assumptions, computation: Computation) -> list[Rival]:
     """What short chains from :data:`DISPERSED` found, in that order."""
     f, model = fitted.graph.frame, fitted.graph.model
-    here = _restricted(fitted, assumptions)
+    by_draw = _restricted(fitted, assumptions, LOOKED_AT)
+    here = by_draw.mean(0)
     level = float(fitted.posterior["sample_stats"]["logp"].mean())
     middle = anchor(fitted.graph)
     shapes = {name: np.shape(value) for name, value in model.initial_point().items()}
@@ -84,11 +91,15 @@ def screen(fitted: Fit, assumptions: Assumptions, computation: Computation) -> l
         start = {n: part.reshape(shape).copy() for (n, shape), part in zip(shapes.items(), parts, strict=True)}
         disperse(start, f)
         short = fit(f, assumptions, computation.model_copy(update=SCREEN), start=np.concatenate([np.ravel(start[n]) for n in shapes]))
-        changed = float(np.mean(np.abs(_restricted(short, assumptions) - here) > OTHER_ANSWERS))
-        found.append(Rival(name, level - float(short.posterior["sample_stats"]["logp"].mean()), changed))
+        there = _restricted(short, assumptions, 30).mean(0)
+        other = np.abs(there - here) > OTHER_ANSWERS
+        alike = np.abs(by_draw[:, other] - there[other]).mean(1) < OTHER_ANSWERS if other.any() else np.ones(1)
+        gap = level - float(short.posterior["sample_stats"]["logp"].mean())
+        found.append(Rival(name, gap, float(other.mean()), float(alike.mean())))
     return found
 
 
-def _restricted(fitted: Fit, a: Assumptions, draws: int = 30) -> np.ndarray:
-    """(unit, period) smoothed p(restricted)."""
-    return restricted(draws_of(fitted.posterior["posterior"].to_dataset(), draws), fitted.graph, a)["smoothed"]
+def _restricted(fitted: Fit, a: Assumptions, draws: int) -> np.ndarray:
+    """(draw, unit, period) smoothed p(restricted)."""
+    few = draws_of(fitted.posterior["posterior"].to_dataset(), draws)
+    return np.stack([one["smoothed"] for one in restricted_by_draw(few, fitted.graph, a)])

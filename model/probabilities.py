@@ -12,6 +12,8 @@ The four causes sum to one: ``product_wide`` (a measure on all importers, in for
 against this importer and no such measure), ``disrupted`` (no restriction, but a chain is disrupted), ``open``.
 """
 
+from collections.abc import Iterator
+
 import numpy as np
 import xarray as xr
 from jaxtyping import Float
@@ -61,14 +63,20 @@ def _withheld(unit: np.ndarray, family: np.ndarray, space: States) -> np.ndarray
     return ((unit @ share) * family).sum(-1)
 
 
+def restricted_by_draw(draws: dict[str, np.ndarray], graph: Graph, a: Assumptions) -> Iterator[dict[str, np.ndarray]]:
+    """{``filtered``, ``smoothed``: (unit, period) p(restricted)} of each draw."""
+    space, f = states(a), graph.frame
+    for draw in evaluated(graph, draws):
+        layers = zip(("filtered", "smoothed"), filtered_and_smoothed(draw.unit), filtered_and_smoothed(draw.family), strict=True)
+        yield {which: causes(own, wide[f.family], space)[..., 2:].sum(-1) for which, own, wide in layers}
+
+
 def restricted(draws: dict[str, np.ndarray], graph: Graph, a: Assumptions) -> dict[str, np.ndarray]:
     """{``filtered``, ``smoothed``: (unit, period) p(restricted), mean over draws}; the one answer, without the rest of a table."""
-    space, f = states(a), graph.frame
-    total = {which: np.zeros(f.unit_kind.shape) for which in ("filtered", "smoothed")}
-    for draw in evaluated(graph, draws):
-        layers = zip(total, filtered_and_smoothed(draw.unit), filtered_and_smoothed(draw.family), strict=True)
-        for which, own, wide in layers:
-            total[which] += causes(own, wide[f.family], space)[..., 2:].sum(-1)
+    total = {which: np.zeros(graph.frame.unit_kind.shape) for which in ("filtered", "smoothed")}
+    for one in restricted_by_draw(draws, graph, a):
+        for which, p in one.items():
+            total[which] += p
     return {which: v / len(next(iter(draws.values()))) for which, v in total.items()}
 
 

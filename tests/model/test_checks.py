@@ -54,7 +54,8 @@ def test_a_nan_never_passes(good):
 
 def test_a_rival_mode_refuses_the_fit_only_if_it_is_near_and_answers_otherwise(good):
     far, same, near = Rival("higher base", 40.0, 0.2), Rival("noise only", 0.1, 0.0), Rival("no common course", 2.0, 0.1)
-    assert outcome(run_checks(tree(good), ["a"], [far, same])) == "PASS"
+    been_there = Rival("higher base", -3.0, 0.07, visited=0.01)
+    assert outcome(run_checks(tree(good), ["a"], [far, same, been_there])) == "PASS"
     checks = {c.name: c for c in run_checks(tree(good), ["a"], [far, near])}
     assert checks["rival_modes"].outcome == "FAIL"
     assert "no common course" in checks["rival_modes"].worst
