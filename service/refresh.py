@@ -120,7 +120,7 @@ def _refreshed(
             raise NothingToFit(f"no unit can be answered as of {as_of.isoformat()}; {why}. Ingest more months, or a longer history")
     if not full and _said_already(store, panel, assumptions, computation):
         return Refreshed(None, [], [], run.record["seconds"], nothing_new=True)
-    f = frame(panel, assumptions)
+    f, attempts = frame(panel, assumptions), list[dict[str, Any]]()
     for attempt in range(ATTEMPTS):
         tried = computation.model_copy(update={"seed": computation.seed + 1000 * attempt})
         with step("compiling and sampling" if not attempt else f"sampling again, seed {tried.seed}") as task:
@@ -129,7 +129,10 @@ def _refreshed(
             rivals = screen(result, assumptions, tried)
         with step("checking"):
             checks = run_checks(result.posterior, result.free, rivals)
-        if (gate := outcome(checks)) != "FAIL":
+        gate = outcome(checks)
+        attempts.append({"seed": tried.seed, "gate": gate, "checks": records(checks)})
+        run.know(attempts=attempts)
+        if gate != "FAIL":
             break
     if gate == "FAIL" or (gate == "REVIEW" and not accept_review):
         return Refreshed(None, checks, [], run.record["seconds"])
