@@ -44,9 +44,10 @@ RHAT, ESS_A_CHAIN = 1.01, 100.0
 """When chains agree: Vehtari, Gelman, Simpson, Carpenter & Buerkner (2021), Bayesian Analysis 16(2)."""
 SEVERITIES = 3
 """How many of the severities, the mildest, a unit's level may jump by."""
-TRIES = (4, 24, 4, 4)
-"""Jumps tried before each draw: of known levels, and of what was learnt of courses, levels, and both; together a sixth of what the draw
-costs. A month of a course has its two readings all to itself, and leaves the rarer one by no other way."""
+TRIES, SHARES = 40, (0.3, 0.5, 0.1, 0.1)
+"""Jumps tried before each draw, together a sixth of what the draw costs; and the shares of known levels, and of what was learnt of courses,
+levels, and both, of those of which there are any. A month of a course leaves the rarer of its two readings by no other way.
+"""
 
 Progress = Callable[[int, int], None]
 
@@ -179,7 +180,8 @@ def _with_jumps(
         """Every chain, with jumps to where any has been so far."""
         nonlocal ends, stretches
         found = [promising(kind, ends, target.density, c.cores) for kind in learnt(stretches, graph.frame, place)]
-        kinds = list(zip([levels, *found], TRIES, strict=True))
+        some = [(jumps, share) for jumps, share in zip([levels, *found], SHARES, strict=True) if jumps]
+        kinds = [(jumps, round(TRIES * share / sum(s for _, s in some))) for jumps, share in some]
         stage = sample(target, ends, steps, scales, kinds, length, seed, c.cores, tell)
         ends, stretches = stage.draws[:, -1], [*stretches, *stage.draws]
         return stage
