@@ -44,28 +44,32 @@ def contract(application):
     return schemathesis.openapi.from_asgi("/openapi.json", application)
 
 
+def cases(operation, mode, there, answered):
+    """Every case of an operation, asked and held against the description. Driven here: the package's plugin does not know this pytest."""
+
+    @given(case=operation.as_strategy(generation_mode=mode), known=st.booleans())
+    @settings(max_examples=EXAMPLES // 2, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+    def check(case, known):
+        if known and mode is GenerationMode.POSITIVE:
+            case.path_parameters = {name: there[name] for name in case.path_parameters}
+        response = case.call()
+        answered[case.operation.label, response.status_code] += 1
+        # What a cursor may be, and that one threshold is below the other, a description cannot say.
+        undescribed = "cursor" in (case.query or {}) or case.method == "PUT"
+        opaque = [positive_data_acceptance] if undescribed else []
+        case.validate_response(response, excluded_checks=opaque)
+
+    return check
+
+
 @pytest.mark.slow
 def test_ten_thousand_generated_cases_are_answered_as_described(contract, there):
-    """Well-formed ones and malformed ones. Driven here, since the package's plugin does not know this pytest."""
+    """Well-formed ones and malformed ones."""
     answered: Counter = Counter()
     for result in contract.get_all_operations():
-        operation = result.ok()
         for mode in GenerationMode:
-
-            @given(case=operation.as_strategy(generation_mode=mode), known=st.booleans())
-            @settings(max_examples=EXAMPLES // 2, deadline=None, suppress_health_check=list(HealthCheck), database=None)
-            def check(case, known, mode=mode):
-                if known and mode is GenerationMode.POSITIVE:
-                    case.path_parameters = {name: there[name] for name in case.path_parameters}
-                response = case.call()
-                answered[case.operation.label, response.status_code] += 1
-                # What a cursor may be, and that one threshold is below the other, a description cannot say.
-                undescribed = "cursor" in (case.query or {}) or case.method == "PUT"
-                opaque = [positive_data_acceptance] if undescribed else []
-                case.validate_response(response, excluded_checks=opaque)
-
             with suppress(Unsatisfiable):  # an operation without parameters has no malformed cases
-                check()
+                cases(result.ok(), mode, there, answered)()
     operations = {label for label, _ in answered}
     well = {label for label, status in answered if 200 <= status < 300}
     print(sum(answered.values()), "cases of", len(operations), "operations")
