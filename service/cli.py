@@ -131,7 +131,10 @@ def fetch(
     source: Annotated[str | None, typer.Option(help="As for ingest. Default: by the file's header.")] = None,
     store: StoreOption = "./var",
 ) -> None:
-    """Fetch publishers' files and ingest what is new. Unchanged files are not sent again; what fails for a moment is tried again."""
+    """Fetch publishers' files and ingest what is new. Unchanged files are not sent again; what fails for a moment is tried again.
+
+    UN Comtrade: 'comtrade:reporter=CHN&partner=JPN,USA&flow=X&codes=280530,850511&from=2024-01&to=2024-12', with the key in COMTRADE_KEY.
+    """
     with _explained():
         from data.log import ReleaseLog
         from data.sources import fetch as fetching

@@ -34,6 +34,15 @@ def _alpha3(code: str) -> str:
     return _M49.get(code) or (str(found.alpha_3) if found else code)
 
 
+def m49(alpha3: str) -> str:
+    """Comtrade's number of a country. Raises InputError."""
+    if (own := {name: code for code, name in _M49.items()}.get(alpha3)) is not None:
+        return own
+    if (found := pycountry.countries.get(alpha_3=alpha3)) is None:
+        raise InputError(f"{alpha3!r} is no ISO 3166 alpha-3 country, such as CHN")
+    return str(int(found.numeric))
+
+
 def _table(raw: bytes, name: str) -> pd.DataFrame:
     if raw.lstrip()[:1] not in (b"{", b"["):
         return read_text_table(raw, name)

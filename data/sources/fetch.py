@@ -5,6 +5,8 @@ server asks (``Retry-After``), at most :data:`PATIENCE` seconds. Any other answe
 Last-Modified, so that an unchanged file is not sent again. Between two requests to one host lie :data:`APART` seconds. A proxy is taken
 from the environment (HTTPS_PROXY, NO_PROXY), as httpx does.
 
+``comtrade:...`` is no address on the web but a question to UN Comtrade, put through its own client (:mod:`data.sources.comtrade_client`).
+
 Keys do not belong into addresses that are logged: ``{NAME}`` in an address stands for the environment variable NAME, and only the
 address as it was given is kept.
 """
@@ -14,15 +16,20 @@ import json
 import os
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from datetime import UTC
 from email.utils import parsedate_to_datetime
+from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
+import pandas as pd
 import tenacity
 
 from data.observations import InputError
+from data.sources.comtrade_client import SCHEME, Refused, records, requests_of
 from data.store import Store
 
 ATTEMPTS, FIRST_WAIT, PATIENCE, APART, TIMEOUT = 5, 1.0, 120.0, 1.0, 60.0
@@ -58,19 +65,19 @@ def fetch(address: str, memory: Store, sleep: Callable[[float], None] = time.sle
     kept = _kept(address)
     before = json.loads(memory.read(kept)) if memory.exists(kept) else {}
     headers = {"If-None-Match": before.get("etag"), "If-Modified-Since": before.get("last_modified")}
-    last = _LAST.get(urlsplit(address).netloc, 0.0)
-    sleep(max(0.0, last + APART - time.monotonic()))
     patiently = tenacity.Retrying(
         stop=tenacity.stop_after_attempt(ATTEMPTS), wait=_wait, retry=tenacity.retry_if_exception_type(_Again), sleep=sleep, reraise=True
     )  # fmt: skip
+    answer: httpx.Response | None
     try:
-        with httpx.Client(timeout=TIMEOUT, follow_redirects=True) as client:
-            answer = patiently(_once, client, address, {name: value for name, value in headers.items() if value})
+        if address.startswith(SCHEME):
+            answer = _comtrade(address, patiently, sleep)
+        else:
+            with _apart(urlsplit(address).netloc, sleep), httpx.Client(timeout=TIMEOUT, follow_redirects=True) as client:
+                answer = patiently(_once, client, address, {name: value for name, value in headers.items() if value})
     except _Again as error:
         raise FetchError(f"{address}: {error}, {ATTEMPTS} times; try later") from error
-    finally:
-        _LAST[urlsplit(address).netloc] = time.monotonic()
-    if answer.status_code == httpx.codes.NOT_MODIFIED:
+    if answer is None:
         return Fetched(address, None, before.get("etag"), before.get("last_modified"), before.get("sha256", ""))
     digest = hashlib.sha256(answer.content).hexdigest()
     content = None if digest == before.get("sha256") else answer.content
@@ -108,7 +115,34 @@ def filled(address: str) -> str:
     return re.sub(r"\{([A-Z][A-Z0-9_]*)\}", value, address)
 
 
-def _once(client: httpx.Client, address: str, headers: dict[str, str]) -> httpx.Response:
+@contextmanager
+def _apart(host: str, sleep: Callable[[float], None]) -> Iterator[None]:
+    """A request to `host`, not too soon after the last one."""
+    sleep(max(0.0, _LAST.get(host, 0.0) + APART - time.monotonic()))
+    try:
+        yield
+    finally:
+        _LAST[host] = time.monotonic()
+
+
+def _comtrade(address: str, patiently: tenacity.Retrying, sleep: Callable[[float], None]) -> httpx.Response:
+    """The records of all the requests that `address` stands for, as JSON."""
+
+    def piece(request: dict[str, Any]) -> list[dict[str, Any]]:
+        try:
+            return records(request)
+        except Refused as error:
+            raise (_Again(str(error)) if error.passing else FetchError(f"{address}: {error}")) from error
+
+    told = []
+    for request in requests_of(address, pd.Timestamp.now(UTC)):
+        with _apart(SCHEME, sleep):
+            told += patiently(piece, request)
+    return httpx.Response(httpx.codes.OK, content=json.dumps(told).encode())
+
+
+def _once(client: httpx.Client, address: str, headers: dict[str, str]) -> httpx.Response | None:
+    """What the server answers; None where it has nothing new."""
     try:
         answer = client.get(filled(address), headers=headers)
     except httpx.TransportError as error:
@@ -119,7 +153,7 @@ def _once(client: httpx.Client, address: str, headers: dict[str, str]) -> httpx.
     if code == httpx.codes.TOO_MANY_REQUESTS or code >= httpx.codes.INTERNAL_SERVER_ERROR:
         raise _Again(f"the server answers {code} {answer.reason_phrase}", _asked(answer.headers.get("retry-after", "")))
     if code == httpx.codes.NOT_MODIFIED:
-        return answer
+        return None
     if code != httpx.codes.OK:
         raise FetchError(f"{address}: the server answers {code} {answer.reason_phrase}; is the address, or the key, still right?")
     if "html" in answer.headers.get("content-type", ""):

@@ -1,11 +1,16 @@
 """Fetching, from a real server on loopback that is slow to answer, refuses, or has nothing new."""
 
+import json
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import parse_qsl, urlsplit
 
 import pytest
+import urllib3
 
+from data.observations import InputError
 from data.sources import fetch as fetching
+from data.sources import source_for
 from data.sources.fetch import FetchError, fetch, filled, remember
 from data.store import open_store
 
@@ -109,3 +114,83 @@ def test_a_key_comes_from_the_environment_and_is_kept_nowhere(server, waits, mem
     monkeypatch.delenv("COMTRADE_KEY")
     with pytest.raises(FetchError, match="no COMTRADE_KEY"):
         filled(address)
+
+
+@pytest.fixture
+def comtrade(server, monkeypatch):
+    """The server, where the client of UN Comtrade believes the API to be."""
+    asking = urllib3.PoolManager.request
+
+    def here(self, method, url, **more):
+        return asking(self, method, url.replace("https://comtradeapi.un.org", f"http://127.0.0.1:{server.server_port}"), **more)
+
+    monkeypatch.setattr(urllib3.PoolManager, "request", here)
+    monkeypatch.setenv("COMTRADE_KEY", "s3cret")
+    return server
+
+
+def told(*periods, **other):
+    record = {
+        "typeCode": "C", "freqCode": "M", "reporterCode": 156, "flowCode": "X", "partnerCode": 392, "partner2Code": 0, "cmdCode": "850511",
+        "customsCode": "C00", "motCode": 0, "netWgt": 1234.5, "isNetWgtEstimated": False, "primaryValue": 99.0, "isReported": True,
+    }  # fmt: skip
+    return 200, {"Content-Type": "application/json"}, json.dumps({"data": [record | {"period": p} | other for p in periods]}).encode()
+
+
+QUESTION = "comtrade:reporter=CHN&partner=JPN,USA&codes=850511,280530&from=2023-07&to=2024-08"
+
+
+def test_a_question_to_comtrade_is_put_a_year_at_a_time_in_its_own_clients_words(comtrade, waits, memory):
+    comtrade.answers = [told("202307"), told("202407", "202408", netWgt=None, isNetWgtEstimated=True)]
+    fetched = fetch(QUESTION, memory, sleep=waits.append)
+    paths, asked = zip(*((urlsplit(path).path, dict(parse_qsl(urlsplit(path).query))) for path, _ in comtrade.asked), strict=True)
+    assert set(paths) == {"/data/v1/get/C/M/HS"}
+    assert [a["period"] for a in asked] == [",".join(f"{m}" for m in [*range(202307, 202313), *range(202401, 202407)]), "202407,202408"]
+    assert {a["subscription-key"] for a in asked} == {"s3cret"}
+    assert (asked[0]["reportercode"], asked[0]["partnerCode"], asked[0]["cmdCode"]) == ("156", "392,842", "850511,280530")
+    assert [asked[0][whole] for whole in ("partner2Code", "customsCode", "motCode")] == ["0", "C00", "0"]
+    parsed = source_for(fetched.content, QUESTION).parse(fetched.content, QUESTION)
+    assert parsed.accepted[["period", "net_weight_kg"]].to_numpy().tolist()[0] == ["2023-07", 1234.5]
+    remember(fetched, memory)
+    comtrade.answers = [told("202307"), told("202407", "202408", netWgt=None, isNetWgtEstimated=True)]
+    assert fetch(QUESTION, memory, sleep=waits.append).content is None, "asked again, and nothing is new"
+    assert "s3cret" not in repr(fetched) + memory.text(*memory.names(""))
+
+
+def test_what_comtrade_refuses_is_said_and_what_passes_is_waited_for(comtrade, waits, memory):
+    def refusal(code, why):
+        return code, {"Content-Type": "application/json"}, json.dumps({"statusCode": code, "message": why}).encode()
+
+    comtrade.answers = [refusal(429, "Rate limit is exceeded."), (503, {}, b""), told("202307"), told("202407")]
+    assert fetch(QUESTION, memory, sleep=waits.append).content
+    assert [wait for wait in waits if wait > 1] == [2]
+    comtrade.asked.clear()
+    comtrade.answers = [refusal(401, "Access denied due to invalid subscription key s3cret.")]
+    with pytest.raises(FetchError, match=r"the API answers 401 Access denied due to invalid subscription key \*\*\*") as error:
+        fetch(QUESTION, memory, sleep=waits.append)
+    assert "s3cret" not in str(error.value)
+    assert len(comtrade.asked) == 1
+
+
+def test_an_answer_of_comtrade_that_may_be_cut_off_is_refused(comtrade, waits, memory, monkeypatch):
+    monkeypatch.delenv("COMTRADE_KEY")
+    comtrade.answers = [told(*["202307"] * 500)]
+    with pytest.raises(FetchError, match="500 records are all that one request gives, so some may be missing; set COMTRADE_KEY"):
+        fetch(QUESTION, memory, sleep=waits.append)
+    assert comtrade.asked[0][0].startswith("/public/v1/preview/C/M/HS?")
+
+
+@pytest.mark.parametrize(
+    ("question", "says"),
+    [
+        ("comtrade:reporter=CHN&from=2024-01", "codes: an address has reporter, codes, from"),
+        ("comtrade:reporter=CHN&codes=1&from=2024-01&since=2", "since: an address has"),
+        ("comtrade:reporter=China&codes=1&from=2024-01", "'China' is no ISO 3166 alpha-3 country"),
+        ("comtrade:reporter=CHN&codes=1&from=early", "from and to are months such as 2024-01"),
+        ("comtrade:reporter=CHN&codes=1&from=2024-02&to=2024-01", "no month lies between"),
+        ("comtrade:reporter=CHN&codes=1&from=2024-02&flow=B", "flow 'B' is neither"),
+    ],
+)
+def test_a_question_that_comtrade_would_not_understand_is_not_put(waits, memory, question, says):
+    with pytest.raises(InputError, match=says):
+        fetch(question, memory, sleep=waits.append)
