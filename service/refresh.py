@@ -37,7 +37,7 @@ from service.alerts import weigh
 from service.progress import COLUMNS
 from service.report import render
 from service.runs import Run, on_record
-from service.snapshots import POSTERIOR, RELEASES, REPORT, Damaged, NoSnapshot, SnapshotStore, StoreBusy
+from service.snapshots import NETCDF, POSTERIOR, RELEASES, REPORT, Damaged, NoSnapshot, SnapshotStore, StoreBusy
 
 PACKAGES = ("pymc", "pytensor", "nutpie", "jax", "jaxlib", "arviz", "numba", "numpy", "xarray", "pandas")
 
@@ -201,7 +201,7 @@ def behind(releases: pd.DataFrame, watch: Watch) -> dict[str, list[dict[str, Any
 
 
 def write_files(snapshot: Snapshot, figures: dict[str, list[dict[str, Any]]], folder: Path) -> None:
-    """The posterior as Zarr, whose chunks carry checksums, the figures behind the answers, and the report."""
+    """The posterior as Zarr, whose chunks carry checksums, and as netCDF-4, the figures behind the answers, and the report."""
     (folder / RELEASES).write_bytes(orjson.dumps(figures))
     checked = [ZstdCodec(level=3, checksum=True)]
     tree = xr.DataTree.from_dict({node.path: _stored(node.to_dataset(inherit=False)) for node in snapshot.tree.subtree})
@@ -211,7 +211,26 @@ def write_files(snapshot: Snapshot, figures: dict[str, list[dict[str, Any]]], fo
         if node.has_data
     }
     tree.to_zarr(folder / POSTERIOR, encoding=encoding, consolidated=False, zarr_format=3)
+    write_netcdf(tree, folder / NETCDF)
     (folder / REPORT).write_text(render(snapshot), encoding="utf-8")
+
+
+def write_netcdf(tree: xr.DataTree, path: Path) -> None:
+    """As netCDF-4. Attributes that it has no types for stand in it as JSON."""
+    nodes, encoding = dict[str, xr.Dataset](), dict[str, dict[str, Any]]()
+    for node in tree.subtree:
+        held = node.to_dataset(inherit=False)
+        held.attrs = _json(held.attrs)
+        for name in held.variables:
+            held[name].attrs = _json(held[name].attrs)
+        nodes[node.path] = held
+        packed = {"zlib": True, "complevel": 1}
+        encoding[node.path] = {str(name): packed for name, v in held.variables.items() if v.dtype.kind in "fiu"}
+    xr.DataTree.from_dict(nodes).to_netcdf(path, engine="h5netcdf", encoding=encoding)
+
+
+def _json(attrs: dict[Any, Any]) -> dict[Any, Any]:
+    return {k: v if isinstance(v, (str, int, float)) else orjson.dumps(v, default=str).decode() for k, v in attrs.items()}
 
 
 def _stored(dataset: xr.Dataset) -> xr.Dataset:

@@ -7,6 +7,7 @@ In a folder or a bucket (:mod:`data.store`)::
                    releases.json    the figures behind the answers, with both clocks
                    report.html      the analyst's page
                    posterior.zarr/  DataTree; zstd with checksums, so a flipped bit is an error and not a number
+                   posterior.nc     the same as netCDF-4
                    pruned.json      files of the posterior that were removed on purpose, where some were
     switches/<instant>-<id>.json    every switch: when, from, to; their names tell what was current when
     current                         the id that is served; replaced in one step
@@ -34,7 +35,7 @@ from data.store import Folder, Locked, Store, open_store
 MANIFEST = "manifest.json"
 ANSWERS = "answers.json"
 REPORT = "report.html"
-POSTERIOR = "posterior.zarr"
+POSTERIOR, NETCDF = "posterior.zarr", "posterior.nc"
 RELEASES = "releases.json"
 CALIBRATION = "calibration.json"
 PRUNED = "pruned.json"
@@ -70,6 +71,10 @@ class Published:
 
 def _id(published: datetime, digest: str) -> str:
     return f"{published.astimezone(UTC).strftime('%Y%m%dT%H%M%SZ')}-{digest[:8]}"
+
+
+def _of_posterior(file: str) -> bool:
+    return file == NETCDF or file.startswith(f"{POSTERIOR}/")
 
 
 def _digest(content: bytes) -> str:
@@ -197,7 +202,7 @@ class SnapshotStore:
         """Compare every file with the manifest, and it with the id; how many files there are. Raises Damaged naming the first that
         differs."""
         manifest = self.manifest(name)
-        gone = {f for f in self._pruned(name) if f.startswith(f"{POSTERIOR}/")}
+        gone = set(filter(_of_posterior, self._pruned(name)))
         for file, expected in manifest["files"].items():
             if file not in gone:
                 self._read(name, file, expected)
@@ -223,7 +228,7 @@ class SnapshotStore:
                     # Without its manifest it does not exist, whatever becomes of the rest.
                     for file in (MANIFEST, *files):
                         self.store.delete(f"snapshots/{name}/{file}")
-                elif files := {f: size for f, size in files.items() if f.startswith(f"{POSTERIOR}/")}:
+                elif files := {f: size for f, size in files.items() if _of_posterior(f)}:
                     self.store.write(f"snapshots/{name}/{PRUNED}", orjson.dumps(sorted([*gone, *files])))
                     for file in files:
                         self.store.delete(f"snapshots/{name}/{file}")

@@ -95,7 +95,7 @@ async def regimes(
 ) -> Response:
     """All regime units: highest p(restricted) in the last month with figures first, abstentions last.
 
-    `Accept: application/x-ndjson` and `text/csv` give all units that match, one a line, without pages.
+    `Accept: application/x-ndjson`, `text/csv` and `application/vnd.apache.arrow.stream` give all units that match, without pages.
     """
     found = paged(request, as_of, cursor)
     before = None if changed_since is None else request.app.state.holder.at(utc(changed_since))

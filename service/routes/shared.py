@@ -17,6 +17,7 @@ from service.holder import CACHING, Loaded, Ready, same
 from service.schemas import Instant, Problem
 from service.snapshots import NoSnapshot
 
+NDJSON, CSV, ARROW = BULK = "application/x-ndjson", "text/csv", "application/vnd.apache.arrow.stream"
 Responses = dict[int | str, dict[str, Any]]
 _WRONG: dict[str, Any] = {"model": Problem, "content": {PROBLEM: {}}}
 ERRORS: Responses = {
@@ -28,6 +29,7 @@ ERRORS: Responses = {
     503: {"description": "No verified snapshot, or the store does not answer", **_WRONG},
 }
 BODY: Responses = {408: {"description": "The body came too slowly", **_WRONG}, 413: {"description": "The body is too large", **_WRONG}}
+LISTED: Responses = {200: {"content": {form: {"schema": {"type": "string"}} for form in BULK}}}
 SAME: Responses = {304: {"description": "The answer is the one whose ETag was sent"}}
 
 Since = Annotated[Instant | None, Query(description="RFC 3339; a date means 00:00 UTC.", examples=["2026-11-23T06:00:00Z"])]
@@ -43,13 +45,13 @@ Slug = Annotated[str | None, Query(pattern=r"^[a-z][a-z0-9_]*$", max_length=100,
 Month = Annotated[str | None, Query(pattern=r"^\d{4}-(0[1-9]|1[0-2])$", description="Month, YYYY-MM.", examples=["2024-12"])]
 UnitId = Annotated[str, Path(description="EXPORTER.IMPORTER.family", examples=["CHN.JPN.rare_earths"], max_length=200)]
 IfNoneMatch = Annotated[str | None, Header(description="ETag of an answer already held.")]
-Accept = Annotated[str | None, Header(description="application/json (default), application/x-ndjson or text/csv.")]
+Accept = Annotated[str | None, Header(description=f"application/json (default), {', '.join(BULK)}.")]
 Cursor = Annotated[
     str | None, Query(max_length=500, description="`next` of the page before; its snapshot answers.", examples=["eyJvIjoyfQ"])
 ]
 
-NDJSON, CSV = "application/x-ndjson", "text/csv"
-LISTED: Responses = {200: {"content": {NDJSON: {"schema": {"type": "string"}}, CSV: {"schema": {"type": "string"}}}}}
+TEXTS = frozenset(("unit", "title", "abstention", "data_through", "as_of", "exporter", "importer", "family", "period", "kind", "snapshot"))
+"""Columns of a list that are text; the others are numbers."""
 
 
 def utc(instant: datetime) -> datetime:
@@ -98,15 +100,17 @@ def tagged(body: bytes, media_type: str, if_none_match: str | None, headers: dic
 
 
 def wanted(accept: str | None) -> str:
-    """NDJSON or CSV where the client names it, else JSON."""
+    """A bulk form where the client names one, else JSON."""
     named = [part.split(";")[0].strip().lower() for part in (accept or "").split(",")]
-    return next((form for form in named if form in (NDJSON, CSV)), "application/json")
+    return next((form for form in named if form in BULK), "application/json")
 
 
 def lines(form: str, rows: Iterable[dict[str, Any]], columns: tuple[str, ...], found: Loaded, if_none_match: str | None) -> Response:
-    """Bulk forms: one record a line. What they are conditioned on is in the headers, and in CSV's columns."""
+    """Bulk forms: one record a line or row. What they are conditioned on is in the headers, and in the columns of CSV and Arrow."""
     if form == NDJSON:
         body = b"".join(orjson.dumps(row) + b"\n" for row in rows)
+    elif form == ARROW:
+        body = arrow_stream(list(rows), columns)
     else:
         sink = io.StringIO()
         writer = csv.DictWriter(sink, columns, extrasaction="ignore", lineterminator="\r\n")
@@ -116,6 +120,20 @@ def lines(form: str, rows: Iterable[dict[str, Any]], columns: tuple[str, ...], f
     meta = found.snapshot.meta
     headers = {"X-Snapshot-Id": found.snapshot.id, "X-Data-As-Of": meta["as_of"], "Cache-Control": CACHING}
     return tagged(body, f"{form}; charset=utf-8" if form == CSV else form, if_none_match, headers)
+
+
+def arrow_stream(rows: list[dict[str, Any]], columns: tuple[str, ...]) -> bytes:
+    """One Arrow IPC stream of text and double columns, null where a row has nothing."""
+    # Imported where it is used: it takes a tenth of the time in which the service is ready.
+    import nanoarrow as na
+    from nanoarrow.ipc import StreamWriter
+
+    types = {name: na.string() if name in TEXTS else na.float64() for name in columns}
+    values = [na.c_array([row.get(name) for row in rows], kind) for name, kind in types.items()]
+    sink = io.BytesIO()
+    with StreamWriter.from_writable(sink) as writer:
+        writer.write_array(na.c_array_from_buffers(na.struct(types), len(rows), [None], children=values))
+    return sink.getvalue()
 
 
 def _harmless(value: Any) -> Any:

@@ -10,9 +10,10 @@ from fastapi.responses import Response
 
 from service.routes.shared import ERRORS, SAME, AsOf, Cursor, IfNoneMatch, answer, loaded, next_after, opened, tagged, utc
 from service.schemas import Calibration, Checks, FamilyList, ImporterList, Instant, SnapshotInfo, SnapshotList
-from service.snapshots import CALIBRATION, POSTERIOR, REPORT, NoSnapshot
+from service.snapshots import CALIBRATION, NETCDF, POSTERIOR, REPORT, NoSnapshot
 
 router = APIRouter(tags=["snapshots"])
+ZIP, HDF = "application/zip", "application/x-netcdf"
 FOREVER = "private, max-age=31536000, immutable"
 SnapshotId = Annotated[str, Path(description="Id of a snapshot, or `current`.", examples=["20261123T020512Z-7f3a9c1e"], max_length=100)]
 
@@ -113,27 +114,36 @@ async def report(request: Request, snapshot: SnapshotId, if_none_match: IfNoneMa
 @router.get(
     "/v1/snapshots/{snapshot}/posterior",
     response_class=Response,
-    responses=ERRORS | {200: {"content": {"application/zip": {"schema": {"type": "string", "format": "binary"}}}}},
+    responses=ERRORS | {200: {"content": {kind: {"schema": {"type": "string", "format": "binary"}} for kind in (ZIP, HDF)}}},
     summary="The posterior, for ArviZ",
 )
 def posterior(
     request: Request,
     snapshot: SnapshotId,
-    format: Annotated[Literal["zarr"], Query(description="zarr: a zip that zarr and xarray open as it is.", examples=["zarr"])] = "zarr",
+    format: Annotated[
+        Literal["zarr", "netcdf"], Query(description="zarr: a zip that zarr and xarray open as it is; netcdf: netCDF-4.", examples=["zarr"])
+    ] = "zarr",
 ) -> Response:
-    """`xarray.open_datatree("posterior.zarr.zip", engine="zarr")`: posterior, sample_stats, panel, regimes."""
+    """`xarray.open_datatree("posterior.zarr.zip", engine="zarr")`, or `arviz.from_netcdf("posterior.nc")`: posterior, sample_stats,
+    panel, regimes."""
     store = request.app.state.holder.store
     name, caching = _named(request, snapshot)
-    files = [file for file in store.manifest(name)["files"] if file.startswith(f"{POSTERIOR}/")]
+    headers = {
+        "Cache-Control": caching,
+        "Content-Disposition": f'attachment; filename="{name}.{"nc" if format == "netcdf" else "zarr.zip"}"',
+    }
+    held = store.manifest(name)["files"]
+    files = [file for file in held if (file == NETCDF if format == "netcdf" else file.startswith(f"{POSTERIOR}/"))]
     if not files:
-        raise NoSnapshot(f"snapshot {name} was published without its posterior")
+        raise NoSnapshot(f"snapshot {name} was published without its posterior in this form")
+    if format == "netcdf":
+        return Response(store.read(name, NETCDF), media_type=HDF, headers=headers)
     sink = io.BytesIO()
     # The chunks are compressed already; ZipStore wants its keys at the root.
     with zipfile.ZipFile(sink, "w", zipfile.ZIP_STORED) as archive:
         for file in files:
             archive.writestr(zipfile.ZipInfo(file.removeprefix(f"{POSTERIOR}/")), store.read(name, file))
-    headers = {"Cache-Control": caching, "Content-Disposition": f'attachment; filename="{name}.{format}.zip"'}
-    return Response(sink.getvalue(), media_type="application/zip", headers=headers)
+    return Response(sink.getvalue(), media_type=ZIP, headers=headers)
 
 
 @router.get(

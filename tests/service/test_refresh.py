@@ -4,6 +4,7 @@ import io
 from datetime import UTC, datetime
 from pathlib import Path
 
+import arviz as az
 import numpy as np
 import pytest
 import xarray as xr
@@ -71,9 +72,13 @@ def test_the_figures_behind_an_answer_and_the_posterior_can_be_had(done, setting
         assert max(r.released_at for r in told.releases) <= AS_OF
         packed = tmp_path / "posterior.zarr.zip"
         packed.write_bytes(client.get("/v1/snapshots/current/posterior").content)
+        whole = tmp_path / "posterior.nc"
+        whole.write_bytes(client.get("/v1/snapshots/current/posterior?format=netcdf").content)
         assert "<svg" in client.get("/v1/snapshots/current/report").text
+    same = az.from_netcdf(whole)
     tree = xr.open_datatree(ZipStore(packed, mode="r"), engine="zarr", consolidated=False)
     assert tree["posterior"].sizes["draw"] >= 1000
+    xr.testing.assert_identical(tree["posterior"].to_dataset().drop_attrs(), same["posterior"].to_dataset().drop_attrs())
 
 
 def test_an_episode_has_its_onset_and_age_and_the_months_ahead_are_nowcasts(done):

@@ -6,6 +6,8 @@ import zipfile
 from datetime import timedelta
 
 import orjson
+import pandas as pd
+import pyarrow as pa
 import pytest
 from answers import META, UNITS, WHEN, filled, unit
 from fastapi.testclient import TestClient
@@ -190,6 +192,16 @@ def test_bulk_forms_have_a_unit_a_line_and_no_formula(client):
     assert [r["period"] for r in csv.DictReader(io.StringIO(months.text))] == ["2026-08", "2026-09"]
 
 
+def test_an_arrow_stream_holds_what_the_csv_holds(client):
+    for address in ("/v1/regimes", "/v1/regimes/CHN.JPN.magnets/history?kind=smoothed"):
+        answer = client.get(address, headers={"Accept": "application/vnd.apache.arrow.stream"})
+        assert answer.headers["content-type"] == "application/vnd.apache.arrow.stream"
+        table = pa.ipc.open_stream(answer.content).read_all().to_pandas().astype(object)
+        text = pd.read_csv(io.StringIO(client.get(address, headers={"Accept": "text/csv"}).text)).astype(object)
+        assert table.columns.to_list() == text.columns.to_list()
+        assert table.where(table.notna(), None).to_numpy().tolist() == text.where(text.notna(), None).to_numpy().tolist()
+
+
 def test_text_that_a_spreadsheet_would_run_is_quoted(store, client):
     store.publish(META, [unit("JPN", 0.5) | {"title": "=cmd|' /C calc'!A0"}], filled, LATER)
     table = client.get("/v1/regimes", headers={"Accept": "text/csv"}).text
@@ -220,6 +232,7 @@ def test_a_named_snapshot_may_be_cached_for_ever_and_the_current_one_may_not(cli
     assert client.get("/v1/snapshots/current/report").text == "<html>page</html>"
     archive = zipfile.ZipFile(io.BytesIO(client.get("/v1/snapshots/current/posterior").content))
     assert archive.namelist() == ["zarr.json"]
+    assert client.get("/v1/snapshots/current/posterior?format=netcdf").status_code == 404, "published without one"
 
 
 @pytest.mark.parametrize("name", ["20260101T000000Z-00000000", "..%2F..", "current%00", "\u202e", "x" * 90])
