@@ -32,8 +32,13 @@ def rules(store: Store) -> dict[str, AlertRule]:
     return found
 
 
-def put(store: Store, rule: AlertRule) -> None:
+def put(store: Store, rule: AlertRule, now: datetime | None = None) -> AlertRule:
+    """The rule as it is stored. A webhook that was there before was there since then."""
+    before = rules(store).get(rule.id)
+    since = before.webhook_since if before is not None and before.webhook == rule.webhook else now or datetime.now(UTC)
+    rule = rule.model_copy(update={"webhook_since": since if rule.webhook else None})
     store.write(f"{RULES}/{rule.id}.json", rule.model_dump_json().encode())
+    return rule
 
 
 def remove(store: Store, identity: str) -> bool:

@@ -42,6 +42,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
     app = FastAPI(title="quietquota", version=version("quietquota"), description=DESCRIPTION, lifespan=lifespan, redoc_url=None)
     app.state.holder, app.state.metrics = holder, Metrics(holder)
+    app.state.webhook_private = settings.webhook_private
     app.include_router(router)
     errors.install(app)
     app.add_middleware(Edge, holder=holder, keys=keys, metrics=app.state.metrics, locked=needs_key(settings, keys), rate=settings.rate)

@@ -2,6 +2,7 @@
 
 import os
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -12,6 +13,7 @@ import orjson
 import typer
 from rich.console import Console
 
+from data.store import Locked
 from service import tables
 from service.settings import Settings, SettingsError
 from service.snapshots import CALIBRATION, Damaged, NoSnapshot, Published, SnapshotStore, StoreBusy, StoreError
@@ -21,6 +23,7 @@ SOURCE_NAMES = (
     "canonical", "covariates", "published", "comtrade", "comtrade_api", "gacc", "estat_japan", "us_census", "comext", "gpr", "epu",
     "control_events",
 )  # fmt: skip
+LOOK_SECONDS = 30.0
 EXIT_USAGE, EXIT_NOTHING_NEW, EXIT_GATE, EXIT_QUARANTINE, EXIT_BUSY, EXIT_STORE = 2, 3, 4, 5, 6, 7
 EPILOG = (
     "Exit codes: 0 done · 2 wrong usage or input · 3 nothing new · 4 the model's checks kept the snapshot back · "
@@ -191,12 +194,15 @@ def refresh(
         from data.log import ReleaseLog
         from model.spec import Assumptions, Computation
         from service.refresh import refresh as run
+        from service.webhooks import sender
 
         settings = Settings(store=store)
         computation = Computation() if seed is None else Computation(seed=seed)
         log, snapshots = ReleaseLog(settings.log_place), SnapshotStore(settings.store)
         instant = None if as_of is None else parse_instant(as_of)
-        done = run(log, snapshots, _watch(config), instant, Assumptions(), computation, talk, accept_review, full)
+        done = run(
+            log, snapshots, _watch(config), instant, Assumptions(), computation, talk, accept_review, full, sender(settings.webhook_private)
+        )
     if done.nothing_new:
         tables.regimes(snapshots.load(), out)
         talk.print("nothing new: the snapshot above was fitted to the same figures; --full fits it anew", highlight=False)
@@ -219,6 +225,32 @@ def runs(format: FormatOption = "table", store: StoreOption = "./var") -> None:
 
     with _explained():
         tables.runs(records(SnapshotStore(store).store), format, out)
+
+
+@app.command()
+def deliver(
+    watch: Annotated[bool, typer.Option(help="Go on, looking every half minute, until stopped.")] = False,
+    again: Annotated[list[str] | None, typer.Option(help="An alert whose sending was given up, to be taken up anew.")] = None,
+    private: Annotated[bool, typer.Option(help="Send to addresses within, and over http, too.")] = False,
+    store: StoreOption = "./var",
+) -> None:
+    """Send alerts to the webhooks of their rules: signed, at least once, 16 tries in 72 hours. A refresh does so once at its end."""
+    from service import webhooks
+
+    with _explained():
+        settings = Settings(store=store)
+        place, send = SnapshotStore(store).store, webhooks.sender(private or settings.webhook_private)
+        if missing := [alert for alert in again or [] if not webhooks.again(place, alert)]:
+            raise ValueError(f"{missing[0]}: no sending of such an alert was given up; GET /v1/deliveries?state=dead lists them")
+        while True:
+            try:
+                tables.deliveries(webhooks.deliver(place, send), out)
+            except Locked as error:
+                if not watch:
+                    raise StoreBusy(f"another delivery is under way. {error}") from error
+            if not watch:
+                return
+            time.sleep(LOOK_SECONDS)
 
 
 @app.command()

@@ -213,7 +213,7 @@ def needed(scope: Scope, key: Key) -> str | None:
     path, method = scope["path"], scope["method"]
     if path.endswith("/what-if"):
         wanted = "what-if"
-    elif method in ("PUT", "DELETE", "PATCH"):
+    elif method in ("PUT", "DELETE", "PATCH") or path.endswith("/secret"):
         wanted = "admin"
     else:
         wanted = "read"

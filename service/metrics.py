@@ -4,8 +4,9 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
-from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
 
+from service import alerts, runs, webhooks
 from service.holder import Holder
 from service.snapshots import NoSnapshot
 
@@ -41,6 +42,7 @@ class _OfSnapshot:
         return []
 
     def collect(self) -> Iterator[Metric]:
+        yield from self._counted()
         ready = GaugeMetricFamily("quietquota_ready", "1 where a verified snapshot answers.")
         stale = GaugeMetricFamily("quietquota_stale", "1 where the snapshot that answers may not be the latest.")
         try:
@@ -61,3 +63,23 @@ class _OfSnapshot:
         }
         for name, (since, about) in ages.items():
             yield GaugeMetricFamily(f"quietquota_{name}_seconds", about, value=(now - since).total_seconds())
+
+    def _counted(self) -> Iterator[Metric]:
+        """What is told by the names of what the store holds; nothing, while it does not answer."""
+        store = self._holder.store.store
+        try:
+            waiting = {state: len(webhooks.told(store, state)) for state in ("pending", "dead")}
+            raised, last = len(alerts.names(store)), runs.last(store)
+        except (OSError, ValueError):
+            return
+        yield CounterMetricFamily("quietquota_alerts", "Alerts raised and cleared.", value=raised)
+        deliveries = GaugeMetricFamily("quietquota_deliveries", "Webhook deliveries that wait, or were given up.", labels=["state"])
+        for state, count in waiting.items():
+            deliveries.add_metric([state], count)
+        yield deliveries
+        if last is not None:
+            yield InfoMetricFamily("quietquota_last_refresh", "How the last one went.", value={"outcome": str(last["outcome"])})
+            began = datetime.fromisoformat(last["started_at"])
+            yield GaugeMetricFamily(
+                "quietquota_last_refresh_age_seconds", "Since it began.", value=(datetime.now(UTC) - began).total_seconds()
+            )

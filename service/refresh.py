@@ -2,6 +2,7 @@
 
 import math
 import platform
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -38,6 +39,7 @@ from service.progress import COLUMNS
 from service.report import render
 from service.runs import Run, on_record
 from service.snapshots import NETCDF, POSTERIOR, RELEASES, REPORT, Damaged, NoSnapshot, SnapshotStore, StoreBusy
+from service.webhooks import Send, deliver
 
 PACKAGES = ("pymc", "pytensor", "nutpie", "jax", "jaxlib", "arviz", "numba", "numpy", "xarray", "pandas")
 
@@ -71,11 +73,13 @@ def refresh(
     console: Console,
     accept_review: bool = False,
     full: bool = True,
+    send: Send | None = None,
 ) -> Refreshed:
     """Fit the panel as known at `as_of` and publish it if the gate lets it through; every run is on record in the store.
 
-    as_of : None for the latest that the log can speak of. full : fit also where the current snapshot says the same already. One refresh at
-    a time: raises StoreBusy where another runs; LogError (nothing known, past the horizon), NothingToFit.
+    as_of : None for the latest that the log can speak of. full : fit also where the current snapshot says the same already. send : how
+    alerts are brought to webhooks; None to leave them. One refresh at a time: raises StoreBusy where another runs; LogError (nothing known,
+    past the horizon), NothingToFit.
     """
     instant = as_of or min(datetime.now(UTC), log.horizon())
     asked = {"as_of": instant, "watch": watch.model_dump(), "full": full, "accept_review": accept_review, "seed": computation.seed}
@@ -89,9 +93,20 @@ def refresh(
             progress.update(task, total=1, completed=1)
 
         done = _refreshed(log, store, watch, instant, assumptions, computation, accept_review, full, run, progress, step)
+        if done.snapshot and send:
+            with step("sending alerts"):
+                run.know(deliveries=_sent(store, send))
         run.know(snapshot=done.snapshot, checks=records(done.checks))
         run.end("published" if done.snapshot else "nothing new" if done.nothing_new else "gate failed")
     return done
+
+
+def _sent(store: SnapshotStore, send: Send) -> str:
+    """How many deliveries ended how. What was published stays published, whatever becomes of them."""
+    try:
+        return ", ".join(f"{n} {state}" for state, n in Counter(d.state for d in deliver(store.store, send)).items()) or "none due"
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
 
 
 @contextmanager

@@ -68,3 +68,8 @@ def on_record(store: Store, inputs: dict[str, Any]) -> Iterator[Run]:
 def records(store: Store) -> list[dict[str, Any]]:
     """Oldest first."""
     return [orjson.loads(store.read(name)) for name in store.names("runs")]
+
+
+def last(store: Store) -> dict[str, Any] | None:
+    """The one that began last."""
+    return next((orjson.loads(store.read(name)) for name in reversed(store.names("runs"))), None)

@@ -342,6 +342,11 @@ class AlertRuleBody(_Schema):
         default=None, description="This family only.", examples=["rare_earths"]
     )
 
+    webhook: Annotated[str, Field(max_length=2000, pattern=r"^https?://[^ ]+$")] | None = Field(
+        default=None, description="Where alerts are sent, signed; see `POST /v1/alert-rules/{rule}/secret`.",
+        examples=["https://example.org/alerts"],
+    )  # fmt: skip
+
     @model_validator(mode="after")
     def _with_hysteresis(self) -> "AlertRuleBody":
         if self.off > self.on:
@@ -351,6 +356,9 @@ class AlertRuleBody(_Schema):
 
 class AlertRule(AlertRuleBody):
     id: str = Field(description="Of the rule.", examples=["japan"])
+    webhook_since: datetime | None = Field(
+        default=None, description="Since when alerts are sent there; those before are not.", examples=["2026-11-23T02:05:20Z"]
+    )
 
     def concerns(self, row: dict[str, Any]) -> bool:
         return all(getattr(self, name) in (None, row[name]) for name in ("unit", "importer", "family"))
@@ -379,6 +387,34 @@ class Alert(_Schema):
 class AlertList(_Schema):
     next: str | None = Field(description="Cursor of the next page; null on the last.", examples=[None])
     alerts: list[Alert] = Field(description="Latest first.")
+
+
+class Delivery(_Schema):
+    """How the sending of one alert to its rule's webhook fares."""
+
+    alert: str = Field(description="Id of the alert, which is the header `webhook-id`.", examples=["9c1e7f3a9c1e7f3a"])
+    rule: str = Field(description="Id of the rule.", examples=["japan"])
+    url: str | None = Field(description="Where it is sent.", examples=["https://example.org/alerts"])
+    state: Literal["pending", "done", "dead"] = Field(description="dead: given up after 16 tries in 72 hours.", examples=["pending"])
+    tries: int = Field(default=0, description="So far.", examples=[2])
+    tried_at: datetime | None = Field(default=None, description="The last try.", examples=["2026-11-23T02:06:20Z"])
+    next_at: datetime | None = Field(default=None, description="The next, where there will be one.", examples=["2026-11-23T02:08:20Z"])
+    error: str | None = Field(default=None, description="What went wrong last.", examples=["the receiver answers 500"])
+
+
+class DeliveryList(_Schema):
+    deliveries: list[Delivery] = Field(description="By alert.")
+
+
+class WebhookSecret(_Schema):
+    """Shown once."""
+
+    secret: str = Field(
+        description="Base64 after `whsec_`, as Standard Webhooks has it.", examples=["whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"]
+    )
+    others_hold_until: datetime | None = Field(
+        description="Until when secrets made before go on signing beside it.", examples=["2026-11-24T02:05:20Z"]
+    )
 
 
 class Health(_Schema):

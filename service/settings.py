@@ -14,7 +14,7 @@ class SettingsError(ValueError):
 class Settings(BaseSettings):
     """config : quietquota.toml (default: ./quietquota.toml, else the bundled sample's). store : as :func:`data.store.open_store` takes
     it. insecure_no_auth : answer without a key, on loopback only. rate : requests a second and client, 0 for no limit.
-    stale_after_days : without a refresh, after which answers say so.
+    stale_after_days : without a refresh, after which answers say so. webhook_private : send alerts to addresses within, and over http, too.
     """
 
     model_config = SettingsConfigDict(env_prefix="QUIETQUOTA_", extra="ignore")
@@ -26,6 +26,7 @@ class Settings(BaseSettings):
     insecure_no_auth: bool = False
     rate: float = Field(default=0.0, ge=0)
     stale_after_days: float = Field(default=4.0, gt=0)
+    webhook_private: bool = False
 
     @property
     def on_loopback(self) -> bool:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from data.store import Store
     from model.checks import Check
     from service.keys import Key
+    from service.schemas import Delivery
 
 
 def _table(*columns: tuple[str, str]) -> Table:
@@ -183,6 +184,18 @@ def runs(done: list[dict[str, Any]], fmt: str, out: Console) -> None:
         seconds = sum(run["seconds"].values())
         why = run.get("snapshot") or run.get("why") or (f"killed while {run['step']}, or at it now" if run["outcome"] == "running" else "-")
         table.add_row(run["started_at"][:19], str(run["inputs"].get("as_of"))[:10], run["outcome"], f"{seconds:.0f}", why)
+    out.print(table)
+
+
+def deliveries(tried: list["Delivery"], out: Console) -> None:
+    if not tried:
+        return
+    table = _table(
+        ("alert", "left"), ("rule", "left"), ("state", "left"), ("tries", "right"), ("next", "left"), ("what went wrong", "left")
+    )
+    for one in tried:
+        following = one.next_at.isoformat(timespec="seconds")[:19] if one.next_at else "-"
+        table.add_row(one.alert, one.rule, one.state, str(one.tries), following, one.error or "-")
     out.print(table)
 
 

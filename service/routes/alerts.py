@@ -1,16 +1,16 @@
 """Alerts for those who poll, and the rules that raise them."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import orjson
 from fastapi import APIRouter, Path, Query, Request
 from fastapi.responses import Response
 
-from service import alerts
+from service import alerts, webhooks
 from service.errors import problem
 from service.holder import CACHING
 from service.routes.shared import BODY, ERRORS, Cursor, Since, next_after, opened, utc
-from service.schemas import AlertList, AlertRule, AlertRuleBody, AlertRules
+from service.schemas import AlertList, AlertRule, AlertRuleBody, AlertRules, DeliveryList, WebhookSecret
 
 router = APIRouter(tags=["alerts"])
 RuleId = Annotated[str, Path(pattern=r"^[a-z][a-z0-9_-]{0,63}$", description="Id of a rule.", examples=["japan"])]
@@ -53,10 +53,38 @@ def rule(request: Request, rule: RuleId) -> Response:
 
 @router.put("/v1/alert-rules/{rule}", response_model=AlertRule, responses=ERRORS | BODY, summary="Set a rule")
 def put(request: Request, rule: RuleId, body: AlertRuleBody) -> Response:
-    """Weighed from the next publication on. The same request again changes nothing."""
-    told = AlertRule(id=rule, **body.model_dump())
-    alerts.put(request.app.state.holder.store.store, told)
+    """Weighed from the next publication on. The same request again changes nothing.
+
+    A webhook is an https address of the Internet at large. `quietquota deliver` brings alerts to it: 2xx is receipt, anything else is tried
+    again, 16 times in 72 hours.
+    """
+    if body.webhook is not None:
+        try:
+            webhooks.checked(body.webhook, request.app.state.webhook_private)
+        except webhooks.Unreachable as error:
+            return problem(422, "unreachable-webhook", f"webhook {body.webhook!r}: {error}")
+    told = alerts.put(request.app.state.holder.store.store, AlertRule(id=rule, **body.model_dump()))
     return Response(told.model_dump_json(), media_type="application/json", headers={"Cache-Control": "no-store"})
+
+
+@router.post("/v1/alert-rules/{rule}/secret", response_model=WebhookSecret, responses=ERRORS, summary="A new secret for a rule's webhook")
+def secret(request: Request, rule: RuleId) -> Response:
+    """Shown this once. Until the hour it names, deliveries are signed with the one before as well, so that a receiver can change over."""
+    store = request.app.state.holder.store.store
+    if rule not in alerts.rules(store):
+        return problem(404, "unknown-rule", f"no rule {rule!r}; GET /v1/alert-rules lists them")
+    told = webhooks.new_secret(store, rule)
+    return Response(told.model_dump_json(), media_type="application/json", headers={"Cache-Control": "no-store"})
+
+
+@router.get("/v1/deliveries", response_model=DeliveryList, responses=ERRORS, summary="How the sending of alerts fares")
+def deliveries(
+    request: Request,
+    state: Annotated[Literal["pending", "done", "dead"], Query(description="dead: given up.", examples=["dead"])] = "dead",
+) -> Response:
+    """The dead letters by default; `quietquota deliver --again ALERT` takes one up anew."""
+    found = webhooks.told(request.app.state.holder.store.store, state)
+    return Response(DeliveryList(deliveries=found).model_dump_json(), media_type="application/json", headers=_HERE)
 
 
 @router.delete("/v1/alert-rules/{rule}", status_code=204, response_class=Response, responses=ERRORS, summary="Remove a rule")

@@ -38,6 +38,6 @@ async def readyz(request: Request) -> Response:
     responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
     summary="For Prometheus",
 )
-async def metrics(request: Request) -> Response:
+def metrics(request: Request) -> Response:
     """Requests by route and status, age of snapshot and figures, whether the snapshot served is the store's."""
     return Response(generate_latest(request.app.state.metrics.registry), media_type=CONTENT_TYPE_LATEST, headers=_HERE)
