@@ -103,7 +103,7 @@ class Edge:
         if scope["method"] != "GET" or not scope["path"].startswith("/v1/"):
             return None
         for name, value in scope["headers"]:
-            if name == b"accept" and (b"csv" in value.lower() or b"ndjson" in value.lower()):
+            if name == b"accept" and any(form in value.lower() for form in (b"csv", b"ndjson", b"arrow")):
                 return None
         query = scope["query_string"]
         return self.holder.ready(f"{scope['path']}?{query.decode('latin-1')}" if query else scope["path"])
