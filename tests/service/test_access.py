@@ -113,8 +113,8 @@ def test_api5_every_operation_needs_the_scope_that_it_declares(store, kept):
                 if path in edge.OPEN:
                     assert client.request(method, where).status_code == 200
                     continue
-                    admin = method in ("put", "delete") or path.endswith("/secret")
-                    needed = "what-if" if path.endswith("/what-if") else "admin" if admin else "read"
+                admin = method in ("put", "delete") or path.endswith("/secret")
+                needed = "what-if" if path.endswith("/what-if") else "admin" if admin else "read"
                 assert client.request(method, where).status_code == 401
                 for scope, key in of.items():
                     allowed = client.request(method, where, headers=bearer(key)).status_code != 403
