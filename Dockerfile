@@ -28,7 +28,12 @@ ENTRYPOINT ["quietquota"]
 
 FROM runtime AS api
 COPY --from=build-api /opt/quietquota /opt/quietquota
-ENV QUIETQUOTA_HOST=0.0.0.0
+ENV QUIETQUOTA_HOST=0.0.0.0 NUMBA_CACHE_DIR=/opt/cache/numba
+USER root
+RUN install --directory --owner=quietquota /opt/cache
+USER quietquota
+# What what-ifs are filtered by, compiled.
+RUN python -m service.what_if_worker /tmp/none < /dev/null
 EXPOSE 8000
 HEALTHCHECK CMD ["python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:8000/readyz', timeout=2)"]
 CMD ["serve"]

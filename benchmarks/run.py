@@ -23,8 +23,9 @@ from rich.console import Console
 from data.log import ReleaseLog
 from model import kernel
 from model.entry import adjoint, forward
+from model.filtering import filtered_and_smoothed
 from model.fit import HALVES
-from model.layers import evaluated, filtered_and_smoothed
+from model.layers import evaluated
 from model.probabilities import causes
 from model.spec import Computation
 from model.states import states

@@ -18,10 +18,11 @@ import numpy as np
 import xarray as xr
 from scipy.special import logit
 
+from model.causes import causes
+from model.filtering import filtered
 from model.frame import Frame
 from model.kernel import MISSING, NU, POSITIVE
-from model.layers import Draw, filtered
-from model.probabilities import causes
+from model.layers import Draw
 from model.states import States
 
 SOURCES = ("exporter", "importer", "other_families", "other_destinations", "total_trade", "covariates")

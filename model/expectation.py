@@ -8,6 +8,7 @@ import pytensor.tensor as pt
 
 from model.frame import Frame, contrasts
 from model.kernel import POSITIVE
+from model.reading import paid_back
 from model.spec import Assumptions
 
 Data = dict[str, Any]
@@ -71,15 +72,5 @@ def calendar(a: Assumptions, f: Frame, data: Data) -> tuple[Any, Any]:
 
 def payback(a: Assumptions, f: Frame, data: Data, excess: Any) -> Any:
     """(series, period) log effect of the stock of what was bought ahead in months before; `excess` is on the log scale."""
-    behind = np.subtract.outer(np.arange(f.capacity), np.arange(f.capacity)) - 1
-    decay = np.where(behind >= 0, a.frontload_keep ** np.maximum(behind, 0), 0.0)
-    bought = pt.clip(pt.expm1(pt.clip(excess, -5, 2)) - a.frontload_from, 0, 5) * pt.eq(data["kind"], POSITIVE)
-    return -pm.HalfNormal("frontload", a.frontload) * pt.dot(bought, decay.T)
-
-
-def of_two_months(f: Frame, data: Data, mu: Any) -> Any:
-    """(series, period) to be added to the expectation of a cell that holds two months' flow in one figure."""
-    if not f.flows.summed.any():
-        return 0.0
-    before = pt.concatenate([mu[:, :1], mu[:, :-1]], axis=1)
-    return pt.where(pt.eq(data["summed"], 1), pt.log1p(pt.exp(before - mu)), 0.0)
+    share = pm.HalfNormal("frontload", a.frontload)
+    return paid_back(pt, excess, pt.eq(data["kind"], POSITIVE), share, a, f.capacity)

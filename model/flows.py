@@ -12,6 +12,7 @@ from jaxtyping import Float, Int, Int8, Shaped
 
 from data.panel import SIDES, Panel
 from model.kernel import MISSING, POSITIVE, ZERO
+from model.reading import flow
 
 Cells = Shaped[np.ndarray, "series side period"]
 
@@ -39,30 +40,13 @@ class Flows:
         cells = (v[rows] for v in (self.log_kg, self.kind, self.summed, self.preliminary))
         return Flows(self.unit[rows], [self.hs[r] for r in rows], *cells)
 
-    @property
-    def carried_over(self) -> Shaped[np.ndarray, "series period"]:
-        """Where the importer books what was shipped the month before, and nothing was shipped: the exporter's figure is zero, and
-        the importer's no more than the exporter's of the month before."""
-        exporter, importer = self.log_kg[:, 0], self.log_kg[:, 1]
-        before = np.full(exporter.shape, -np.inf)
-        before[:, 1:] = np.where(self.positive[:, 0, :-1], exporter[:, :-1], -np.inf)
-        return (self.kind[:, 0] == ZERO) & self.positive[:, 1] & (importer <= before)
-
     def combined_kind(self) -> Int8[np.ndarray, "series period"]:
-        """Positive where either office saw something shipped, zero where one saw nothing and none saw something."""
-        return np.where(self.carried_over, ZERO, combined(self.kind)).astype(np.int8)
+        """What both offices' figures show together (:func:`model.reading.flow`)."""
+        return flow(self.log_kg, self.kind)[0]
 
     def primary(self) -> Float[np.ndarray, "series period"]:
-        """The exporter's log flow where positive, else the importer's; 0 where nothing was shipped."""
-        exporter, importer = self.log_kg[:, 0], self.log_kg[:, 1]
-        filled = np.where(self.positive[:, 0], exporter, importer)
-        return np.where(self.combined_kind() == POSITIVE, filled, 0.0)
-
-
-def combined(kind: Int8[np.ndarray, "row view period"]) -> Int8[np.ndarray, "row period"]:
-    """What several views of one thing show together: positive if any does, else zero if any does."""
-    zero = (kind == ZERO).any(1)
-    return np.asarray(np.where((kind == POSITIVE).any(1), POSITIVE, np.where(zero, ZERO, MISSING)), dtype=np.int8)
+        """The log flow as the exporter's office has it, else the importer's; 0 where nothing was shipped."""
+        return flow(self.log_kg, self.kind)[1]
 
 
 def flows(panel: Panel) -> Flows:

@@ -8,8 +8,10 @@ import pandas as pd
 from scipy.optimize import least_squares
 
 from data.panel import Panel
-from model.flows import Flows, combined, flows
+from model.drivers import driving, led, measured
+from model.flows import Flows, flows
 from model.kernel import MISSING, POSITIVE, ZERO
+from model.reading import combined
 from model.spec import Assumptions
 from model.states import EXITS
 
@@ -106,8 +108,8 @@ class Frame:
             "control": self.control,
             "calendar_month": np.eye(12)[self.month].T,
             "lunar_window": self.lunar,
-            "led": self._led(importer_drivers),
-            "led_wide": self._led(self.wide_drivers),
+            "led": led(importer_drivers, len(self.coords["lead"])),
+            "led_wide": led(self.wide_drivers, len(self.coords["lead"])),
             "observed": np.log(np.maximum(np.nan_to_num(self.observed_kg), 1.0)),
             "kind": self.kind.astype(np.int32),
             "family_kind": self.family_kind.astype(np.int32),
@@ -116,10 +118,6 @@ class Frame:
         filled = {name: np.pad(v, [(0, 0)] * (v.ndim - 1) + [(0, room)]) for name, v in monthly.items()}
         last = np.flatnonzero((self.kind != MISSING).any(0))
         return filled | {"usual": self.usual, "months": np.array([last[-1] + 1], np.int32)}
-
-    def _led(self, drivers: np.ndarray) -> np.ndarray:
-        T = self.periods
-        return np.stack([np.concatenate([np.zeros_like(drivers[..., :n]), drivers[..., : T - n]], -1) for n in self.coords["lead"]], axis=1)
 
     @property
     def usual(self) -> np.ndarray:
@@ -177,38 +175,6 @@ def _control(panel: Panel, month: np.ndarray) -> np.ndarray:
     return np.where(known, deviation, 0.0).sum(1) / np.maximum(known.sum(1), 1)
 
 
-def standardised(covariate: np.ndarray, fade: float) -> np.ndarray:
-    """(unit, period): each unit's own series in robust standard deviations; unknown months fade to 0.
-
-    The unit of measurement is the geometric mean of the series' own spread and of the usual one among the units: series of one
-    index are comparable, but not wholly, and a calm series must not be blown up.
-    """
-    centre = np.full(len(covariate), np.nan)
-    spread = np.full(len(covariate), np.nan)
-    for u, row in enumerate(covariate):
-        if (known := row[~np.isnan(row)]).size:
-            centre[u] = np.median(known)
-            spread[u] = 1.4826 * np.median(np.abs(known - centre[u])) or np.std(known) or 1.0
-    if np.isnan(spread).all():
-        return np.zeros_like(covariate)
-    spread = np.sqrt(spread * np.nanmedian(spread))
-    out = np.zeros_like(covariate)
-    for u, row in enumerate(covariate):
-        value = 0.0
-        for t, z in enumerate((row - centre[u]) / spread[u]):
-            value = value * fade if np.isnan(z) else float(np.clip(z, -4, 4))
-            out[u, t] = value
-    return out
-
-
-def rise(level: np.ndarray, memory: int) -> np.ndarray:
-    """(unit, period): by how much a series exceeds its mean of the `memory` months before; 0 in the first month."""
-    out = np.zeros_like(level)
-    for t in range(1, level.shape[1]):
-        out[:, t] = level[:, t] - level[:, max(0, t - memory) : t].mean(1)
-    return out
-
-
 def contrasts(family: np.ndarray) -> np.ndarray:
     """(series, contrast), orthonormal: every way in which series can differ within a family, and no other."""
     columns = []
@@ -229,8 +195,9 @@ def _present(labels: np.ndarray, order: np.ndarray) -> tuple[list[str], np.ndarr
 
 def _drivers(panel: Panel, fitted: np.ndarray, a: Assumptions) -> np.ndarray:
     """(driver, unit, period): each covariate's level, then each one's rise."""
-    level = np.stack([standardised(c, a.covariate_fade) for c in panel["covariates"].values[:, fitted]])
-    return np.concatenate([level, np.stack([rise(c, a.covariate_memory) for c in level])])
+    covariates = panel["covariates"].values[:, fitted]
+    centre, spread = np.stack([measured(c) for c in covariates], axis=1)
+    return driving(covariates, centre, spread, a.covariate_fade, a.covariate_memory)
 
 
 def _rows_like(every: Flows, like: Frame) -> np.ndarray:

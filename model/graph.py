@@ -34,15 +34,15 @@ import pytensor.tensor as pt
 
 import model.xla  # noqa: F401 - tells JAX of the kernels, and of 64 bits
 from model.chain import DIFFERENTIABLE, regime_chain
-from model.expectation import baselines, calendar, of_two_months, payback
+from model.expectation import baselines, calendar, payback
 from model.frame import Frame
 from model.kernel import INPUTS, MISSING, NEVER_ZERO, POSITIVE
 from model.moves import moves
 from model.observation import spared, two_views
+from model.reading import REFERENCE_LOG_KG, of_two_months
 from model.spec import Assumptions
 from model.states import states
 
-REFERENCE_LOG_KG = float(np.log(1000.0))
 SHARPNESS = 0.05
 """Log kg within which the common shortfall bends from 0 to -g."""
 
@@ -196,7 +196,7 @@ def build(f: Frame, assumptions: Assumptions) -> Graph:
         slope = pm.LogNormal("hurdle_slope", *a.hurdle_slope)
         own_hurdle = pm.Normal("hurdle_series", 0, 1, dims="series") * pm.LogNormal("hurdle_spread", *a.hurdle_spread)
         own_hurdle = own_hurdle + pm.Normal("hurdle", *a.hurdle)
-        seen = mu + of_two_months(f, data, mu)
+        seen = mu + (of_two_months(pt, mu, pt.eq(data["summed"], 1)) if f.flows.summed.any() else 0.0)
         deep = depth(common, a)[f.family]
         unit = shared | vars(targeted) | {
             "x": data["primary"] + views.adjustment - seen,

@@ -10,12 +10,9 @@ import numpy as np
 import xarray as xr
 
 from model.chain import MONTHLY
-from model.entry import forward
+from model.filtering import Kernel
 from model.graph import Graph
-from model.kernel import INPUTS, by_chain, layer
-from model.smoother import smooth
-
-Kernel = dict[str, np.ndarray]
+from model.kernel import INPUTS
 
 
 @dataclass(frozen=True)
@@ -68,21 +65,3 @@ def evaluated(graph: Graph, draws: Mapping[str, np.ndarray]) -> Iterator[Draw]:
     evaluate = evaluator(graph)
     for s in range(len(next(iter(draws.values())))):
         yield evaluate({name: v[s] for name, v in draws.items()})
-
-
-def over_states(campaign: np.ndarray, state: np.ndarray, group: np.ndarray) -> np.ndarray:
-    """(chain, period, state) from the filter's or the smoother's p(z) and p(s | z)."""
-    return np.einsum("ctz,tzkc->ctk", campaign[group], by_chain(group, len(campaign), state))
-
-
-def filtered(kernel: Kernel) -> np.ndarray:
-    """(chain, period, state) p(s_t | y_1..t). In a month with nothing seen, that is the nowcast."""
-    _, campaign, state = forward(layer(kernel))
-    return over_states(campaign, state, kernel["group"])
-
-
-def filtered_and_smoothed(kernel: Kernel) -> tuple[np.ndarray, np.ndarray]:
-    given, group = layer(kernel), kernel["group"]
-    _, campaign, state = forward(given)
-    smoothed_campaign, smoothed = smooth(given, campaign, state)
-    return over_states(campaign, state, group), over_states(smoothed_campaign, smoothed, group)

@@ -9,6 +9,7 @@ import pytensor.tensor as pt
 from model.expectation import Data
 from model.frame import Frame
 from model.kernel import NU
+from model.reading import read
 from model.spec import Assumptions
 
 
@@ -39,24 +40,16 @@ def two_views(a: Assumptions, f: Frame, data: Data) -> Views:
     var_importer = pm.HalfNormal("reporting_importer", a.reporting_importer) ** 2 + extra_importer
     bias = pm.Normal("bias", 0, pm.LogNormal("bias_spread", *a.reporter_bias), dims="series")[:, None]
     sees_exporter, sees_importer = pt.eq(data["sees_exporter"], 1), pt.eq(data["sees_importer"], 1)
-    both, alone = sees_exporter & sees_importer, sees_importer & ~sees_exporter
     if not f.flows.positive.all(1).any():
+        alone = sees_importer & ~sees_exporter
         return Views(-bias * alone, pt.where(alone, var_importer, var_exporter), none, none, (var_exporter, var_importer))
-    exporter, importer = data["exporter_log_kg"], data["importer_log_kg"]
     share = pm.Beta("transit", *a.transit, dims="importer")[f.importer][f.unit][:, None]
-    before = pt.concatenate([exporter[:, :1], exporter[:, :-1]], axis=1)
-    # What was shipped the month before, as a share of this month's; as much as this month's where it is not known.
-    carried, nothing = (
-        pt.concatenate([v[:, :1], v[:, :-1]], axis=1) for v in (sees_exporter, pt.eq(data["exporter_zero"], 1))
-    )  # fmt: skip
-    ratio = pt.where(nothing, 0.0, pt.exp(pt.clip(pt.where(carried, before - exporter, 0.0), -20, 20)))
-    in_transit = pt.log((1 - share) + share * ratio)
-    difference = (importer - exporter) - bias - in_transit
-    weight = var_exporter / (var_exporter + var_importer)
-    adjustment = pt.where(both, weight * difference, pt.where(alone, -bias, 0.0))
-    variance = pt.where(both, var_exporter * (1 - weight), pt.where(sees_exporter, var_exporter, var_importer))
-    mirror = pm.logp(pm.StudentT.dist(nu=NU, mu=0, sigma=pt.sqrt(var_exporter + var_importer)), difference)
-    return Views(adjustment, variance, pt.where(both, mirror, 0.0), pt.where(both, difference, 0.0), (var_exporter, var_importer))
+    zero = pt.eq(data["exporter_zero"], 1)
+    told = read(
+        pt, data["exporter_log_kg"], data["importer_log_kg"], sees_exporter, sees_importer, zero, bias, share, var_exporter, var_importer
+    )
+    mirror = pm.logp(pm.StudentT.dist(nu=NU, mu=0, sigma=pt.sqrt(var_exporter + var_importer)), told.difference)
+    return Views(told.adjustment, told.variance, pt.where(told.both, mirror, 0.0), told.difference, (var_exporter, var_importer))
 
 
 def spared(a: Assumptions, f: Frame) -> Any:

@@ -8,51 +8,27 @@ that stop before t); the field ``kind`` says which it is.
 Scope. Given a draw, the targeted and the product-wide chain are independent, and p(restricted) = 1 - (1 - p_wide)(1 - p_targeted).
 In months in which an importer is exempt from what befalls its family, a product-wide measure is not in force against it:
 licences are granted country by country.
-The four causes sum to one: ``product_wide`` (a measure on all importers, in force against this one), ``targeted`` (in force
-against this importer and no such measure), ``disrupted`` (no restriction, but a chain is disrupted), ``open``.
 """
 
 from collections.abc import Iterator
 
 import numpy as np
 import xarray as xr
-from jaxtyping import Float
 
 from data.panel import Panel
-from model.flows import combined, flows
+from model.causes import CAUSES, cause_of, causes
+from model.filtering import filtered, filtered_and_smoothed
+from model.flows import flows
 from model.frame import Frame
 from model.graph import Graph
 from model.kernel import MISSING, POSITIVE
-from model.layers import evaluated, filtered, filtered_and_smoothed
+from model.layers import evaluated
+from model.reading import combined
 from model.spec import Assumptions, Computation
 from model.states import States, states
 
-CAUSES = ("open", "disrupted", "targeted", "product_wide")
 QUANTILES = (0.05, 0.95)
 STALE_MONTHS = 12
-
-
-def cause_of(space: States) -> np.ndarray:
-    """(state of the unit, state of the family, cause) 1 where the pair of states is the cause."""
-    K = space.shift.size
-    restricted, disrupted, parted = space.restricted > 0, space.disrupted > 0, space.parted > 0
-    own = np.repeat(restricted[:, None], K, axis=1)
-    # That one importer fares worse than others under a measure on all of them is no second measure.
-    wide = restricted[None, :] & ~(space.exempt > 0)[:, None]
-    targeted = own & ~wide
-    shortfall = (disrupted[:, None] | parted[:, None] | disrupted[None, :] & ~(space.exempt > 0)[:, None]) & ~targeted & ~wide
-    return np.stack([~targeted & ~wide & ~shortfall, shortfall, targeted, wide], axis=-1).astype(float)
-
-
-def causes(unit: Float[np.ndarray, "*b state"], family: Float[np.ndarray, "*b state"], space: States) -> np.ndarray:
-    """(..., 4) in the order of :data:`CAUSES`, from state probabilities of the two chains of one draw."""
-    # States that mean the same whatever the other chain's are added up first: severities are many, meanings few.
-    cause, of_unit = np.unique(cause_of(space), axis=0, return_inverse=True)
-    cause, of_family = np.unique(cause, axis=1, return_inverse=True)
-    unit, family = unit @ np.eye(len(cause))[of_unit], family @ np.eye(cause.shape[1])[of_family]
-    given_family = (unit @ cause.reshape(len(cause), -1)).reshape(*unit.shape[:-1], *cause.shape[1:])
-    mass = (given_family * family[..., None]).sum(-2)
-    return mass / mass.sum(-1, keepdims=True)
 
 
 def _withheld(unit: np.ndarray, family: np.ndarray, space: States) -> np.ndarray:

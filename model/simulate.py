@@ -15,11 +15,13 @@ import pymc as pm
 from scipy.special import expit
 
 from data.calendar import LUNAR_WINDOWS, lunar_exposure
+from model.drivers import measured, rise, standardised
 from model.flows import Flows
-from model.frame import KNOT_MONTHS, Frame, contrasts, knot_basis, rise, standardised
-from model.graph import REFERENCE_LOG_KG, build
+from model.frame import KNOT_MONTHS, Frame, contrasts, knot_basis
+from model.graph import build
 from model.kernel import CAMPAIGN_START, INNOCENT, MOVES, NU, POSITIVE, ZERO
 from model.layers import Draw, evaluator
+from model.reading import REFERENCE_LOG_KG
 from model.spec import Assumptions
 from model.states import EXITS, states
 
@@ -84,7 +86,7 @@ def _template(design: Design, a: Assumptions, rng: np.random.Generator) -> tuple
     importer, family = np.array(units).T
     unit = np.array([u for u, _ in series])
     tension = _tension(len(design.importers), T, rng)
-    level = standardised(tension, a.covariate_fade)
+    level = standardised(tension, *measured(tension), a.covariate_fade)
     drivers = np.stack([level, rise(level, a.covariate_memory)])[:, importer]
     demand = np.stack([_ar1(T, 0.8, 0.03, rng) for _ in design.importers])
     total = rng.normal(21, 0.5, (len(design.importers), 1)) + demand + rng.normal(0, 0.05, demand.shape)

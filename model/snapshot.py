@@ -9,8 +9,8 @@ import numpy as np
 import xarray as xr
 
 from data.panel import Panel
+from model.causes import CAUSES
 from model.checks import Check, outcome, records
-from model.probabilities import CAUSES
 from model.spec import Assumptions, Computation
 
 

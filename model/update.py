@@ -25,10 +25,11 @@ from scipy.special import logsumexp
 from data.panel import Panel
 from model.chain import MONTHLY
 from model.entry import forward
+from model.filtering import Kernel
 from model.frame import Frame, frame
 from model.graph import Graph, common_shortfall, depth, graph_of
 from model.kernel import MISSING, POSITIVE, layer
-from model.layers import Draw, Kernel, evaluator
+from model.layers import Draw, evaluator
 from model.smoother import evidence_on_grid
 from model.spec import Assumptions
 

@@ -3,8 +3,9 @@
 import numpy as np
 
 from model.evidence import detectability, evidence
+from model.filtering import filtered_and_smoothed
 from model.fit import fit
-from model.layers import draws_of, evaluated, filtered_and_smoothed
+from model.layers import draws_of, evaluated
 from model.simulate import Design, simulate
 from model.spec import Assumptions, Computation
 from model.states import states

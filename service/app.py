@@ -15,6 +15,7 @@ from service.metrics import Metrics
 from service.routes import router
 from service.settings import Settings, SettingsError
 from service.snapshots import NoSnapshot, SnapshotStore
+from service.what_if import WhatIf
 
 DESCRIPTION = """
 Posterior probability that a deliberate, unannounced export restriction is in force, inferred from customs releases.
@@ -39,9 +40,11 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         except NoSnapshot as error:
             errors.log.warning("serving without a snapshot: %s", error)
         yield
+        app.state.what_if.close()
 
     app = FastAPI(title="quietquota", version=version("quietquota"), description=DESCRIPTION, lifespan=lifespan, redoc_url=None)
     app.state.holder, app.state.metrics = holder, Metrics(holder)
+    app.state.what_if = WhatIf(settings.store)
     app.state.webhook_private = settings.webhook_private
     app.include_router(router)
     errors.install(app)

@@ -104,6 +104,9 @@ _PATIENT: Mapping[str, Any] = {
     "reraise": True,
 }
 
+Given = dict[str, Any]
+"""A release or a covariate's value that is asked about."""
+
 
 class _Methods:
     """The questions; what an answer is, says the subclass: a model, or an awaitable of one."""
@@ -113,6 +116,10 @@ class _Methods:
 
     def _unit(self, model: type[BaseModel], unit: str, part: str = "", **query: Any) -> Any:
         return self._ask(model, "GET", f"/v1/regimes/{unit}{part}", params=_given(**query))
+
+    def _what_if(self, unit: str, releases: list[Given] | None, covariates: list[Given] | None) -> Any:
+        sent = {"releases": releases or [], "covariates": covariates or []}
+        return self._ask(schemas.WhatIfAnswer, "POST", f"/v1/regimes/{unit}/what-if", json=sent)
 
 
 class Client(_Methods):
@@ -180,6 +187,10 @@ class Client(_Methods):
         sent = {"units": units} | _given(as_of=as_of)
         return cast(schemas.QueryAnswer, self._ask(schemas.QueryAnswer, "POST", "/v1/regimes:query", json=sent))
 
+    def what_if(self, unit: str, releases: list[Given] | None = None, covariates: list[Given] | None = None) -> schemas.WhatIfAnswer:
+        """releases, covariates : as :class:`service.schemas.WhatIf` has them."""
+        return cast(schemas.WhatIfAnswer, self._what_if(unit, releases, covariates))
+
     def snapshots(self) -> list[schemas.SnapshotListed]:
         """The latest 50."""
         return cast(schemas.SnapshotList, self._ask(schemas.SnapshotList, "GET", "/v1/snapshots")).snapshots
@@ -227,3 +238,8 @@ class AsyncClient(_Methods):
     def query(self, units: list[str], as_of: datetime | None = None) -> Awaitable[schemas.QueryAnswer]:
         sent = {"units": units} | _given(as_of=as_of)
         return cast(Awaitable[schemas.QueryAnswer], self._ask(schemas.QueryAnswer, "POST", "/v1/regimes:query", json=sent))
+
+    def what_if(
+        self, unit: str, releases: list[Given] | None = None, covariates: list[Given] | None = None
+    ) -> Awaitable[schemas.WhatIfAnswer]:
+        return cast(Awaitable[schemas.WhatIfAnswer], self._what_if(unit, releases, covariates))

@@ -24,6 +24,8 @@ OPEN = frozenset({"/healthz", "/readyz", "/openapi.json", "/docs", "/"})
 """Paths that need no key."""
 LARGEST_BODY = 1 << 20
 BODY_SECONDS = 10.0
+WHAT_IF_COST = 10.0
+"""Requests that a what-if counts as, where there is a rate."""
 CLIENTS = 10_000
 """Clients whose rate is remembered; of more, the longest silent are forgotten."""
 HEADERS = [
@@ -42,15 +44,16 @@ class Rates:
         self.rate = rate
         self._left: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
-    def taken(self, client: str, now: float) -> tuple[float, float]:
+    def taken(self, client: str, now: float, cost: float = 1.0) -> tuple[float, float]:
         """(tokens left, seconds to wait); of who must wait nothing is taken."""
         left, then = self._left.pop(client, (2 * self.rate, now))
         left = min(2 * self.rate, left + (now - then) * self.rate)
-        granted = left >= 1
-        self._left[client] = (left - granted, now)
+        granted = left >= cost
+        left -= cost if granted else 0
+        self._left[client] = (left, now)
         if len(self._left) > CLIENTS:
             self._left.popitem(last=False)
-        return left - granted, 0.0 if granted else (1 - left) / self.rate
+        return left, 0.0 if granted else (cost - left) / self.rate
 
 
 class _Refused(Exception):
@@ -125,7 +128,8 @@ class Edge:
             if missing := needed(scope, key):
                 return key.id, problem(403, "forbidden", f"this key has not the scope {missing}")
         if self.rates is not None:
-            left, wait = self.rates.taken(key.id if key else who, time.monotonic())
+            cost = WHAT_IF_COST if scope["path"].endswith("/what-if") else 1.0
+            left, wait = self.rates.taken(key.id if key else who, time.monotonic(), min(cost, 2 * self.rates.rate))
             policy = f'"default";q={int(2 * self.rates.rate)};w=2'
             extra += [(b"ratelimit-policy", policy.encode()), (b"ratelimit", f'"default";r={int(left)};t=1'.encode())]
             if wait:

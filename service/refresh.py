@@ -28,6 +28,7 @@ from model.checks import Check, outcome, records, run_checks
 from model.evidence import detectability, evidence
 from model.fit import fit
 from model.frame import frame
+from model.held import DRAWS, held
 from model.layers import draws_of, evaluated
 from model.modes import screen
 from model.probabilities import abstentions, regime_table
@@ -38,7 +39,7 @@ from service.alerts import weigh
 from service.progress import COLUMNS
 from service.report import render
 from service.runs import Run, on_record
-from service.snapshots import NETCDF, POSTERIOR, RELEASES, REPORT, Damaged, NoSnapshot, SnapshotStore, StoreBusy
+from service.snapshots import NETCDF, POSTERIOR, RELEASES, REPORT, WHAT_IF, Damaged, NoSnapshot, SnapshotStore, StoreBusy
 from service.webhooks import Send, deliver
 
 PACKAGES = ("pymc", "pytensor", "nutpie", "jax", "jaxlib", "arviz", "numba", "numpy", "xarray", "pandas")
@@ -163,7 +164,8 @@ def _refreshed(
         now, late = datetime.now(UTC), told_of(releases)
         snapshot = assemble(result.posterior, regimes, panel, checks, assumptions, tried, titles, versions(), now, late)
     with step("publishing"):
-        name = store.publish(snapshot.meta, snapshot.rows, lambda folder: write_files(snapshot, behind(releases, watch), folder))
+        thought = held(draws_of(result.posterior["posterior"].to_dataset(), DRAWS), result.graph, panel, assumptions)
+        name = store.publish(snapshot.meta, snapshot.rows, lambda folder: write_files(snapshot, behind(releases, watch), thought, folder))
     with step("weighing alerts"):
         raised = weigh(store.store, store.load(name))
         run.know(alerts=[alert.id for alert in raised])
@@ -215,8 +217,14 @@ def behind(releases: pd.DataFrame, watch: Watch) -> dict[str, list[dict[str, Any
     return found
 
 
-def write_files(snapshot: Snapshot, figures: dict[str, list[dict[str, Any]]], folder: Path) -> None:
-    """The posterior as Zarr, whose chunks carry checksums, and as netCDF-4, the figures behind the answers, and the report."""
+def write_files(
+    snapshot: Snapshot, figures: dict[str, list[dict[str, Any]]], thought: dict[str, dict[str, np.ndarray]], folder: Path
+) -> None:
+    """The posterior as Zarr, whose chunks carry checksums, and as netCDF-4, the figures behind the answers, what what-ifs are answered
+    from, and the report."""
+    (folder / WHAT_IF).mkdir()
+    for importer, arrays in thought.items():
+        np.savez_compressed(folder / WHAT_IF / f"{importer}.npz", allow_pickle=False, **arrays)
     (folder / RELEASES).write_bytes(orjson.dumps(figures))
     checked = [ZstdCodec(level=3, checksum=True)]
     tree = xr.DataTree.from_dict({node.path: _stored(node.to_dataset(inherit=False)) for node in snapshot.tree.subtree})

@@ -417,6 +417,65 @@ class WebhookSecret(_Schema):
     )
 
 
+class WhatIfRelease(_Schema):
+    """A figure that nobody has reported, in the place of what is known of its cell."""
+
+    period: Month
+    reporter: Annotated[str, Field(pattern=r"^[A-Z]{3}$")] = Field(description="The office, exporter's or importer's.", examples=["CHN"])
+    net_weight_kg: float = Field(ge=0, le=1e14, allow_inf_nan=False, description="kg; 0 is a month of nothing.", examples=[120000.0])
+    hs_code: Annotated[str, Field(pattern=r"^\d{2,10}$")] | None = Field(
+        default=None, description="Needed where the unit has several codes.", examples=["280530"]
+    )
+
+
+class WhatIfCovariate(_Schema):
+    """A value of a covariate, for all units of the importer; later months fade from it to the usual."""
+
+    series: str = Field(max_length=100, description="Name of the covariate.", examples=["gpr"])
+    period: Month
+    value: float = Field(allow_inf_nan=False, description="In the covariate's own unit.", examples=[180.0])
+
+
+class WhatIf(_Schema):
+    """Figures, or a path of tension, or both."""
+
+    releases: list[WhatIfRelease] = Field(default=[], max_length=500, description="Figures.")
+    covariates: list[WhatIfCovariate] = Field(default=[], max_length=500, description="Covariates.")
+
+    @model_validator(mode="after")
+    def _something(self) -> "WhatIf":
+        if not self.releases and not self.covariates:
+            raise ValueError("name at least one release or covariate")
+        return self
+
+
+class Thought(_Schema):
+    """A month's answer, before or after."""
+
+    probability: Probability = Field(description="p(restricted).", examples=[0.83])
+    probability_interval: list[Probability] = Field(description="5 % and 95 % quantiles across draws.", examples=[[0.6, 0.95]])
+    causes: Causes
+
+
+class WhatIfMonth(_Schema):
+    period: Month
+    kind: Literal["filtered", "nowcast"] = Field(description="nowcast: the unit has no figure of the month, asked about or known.")
+    before: Thought = Field(description="As published, of the draws that are held.")
+    after: Thought = Field(description="Had it been so.")
+
+
+class WhatIfAnswer(Conditioning):
+    """Probabilities of a unit had other figures been reported. Nothing is fitted, and nothing is kept."""
+
+    unit: str = Field(description="EXPORTER.IMPORTER.family", examples=["CHN.JPN.rare_earths"])
+    draws: int = Field(description="Draws of the published posterior that were filtered.", examples=[64])
+    effective_draws: float = Field(
+        description="As how many they count once weighed by the figures asked about; few mean that only a fit can tell.", examples=[41.3]
+    )
+    months: list[WhatIfMonth] = Field(description="From the first month touched to the last that the snapshot speaks of.")
+    approximations: list[str] = Field(description="What is not thought through.", examples=[["nothing is fitted: ..."]])
+
+
 class Health(_Schema):
     status: Literal["ok"] = Field(description="The process answers.", examples=["ok"])
 

@@ -8,6 +8,7 @@ In a folder or a bucket (:mod:`data.store`)::
                    report.html      the analyst's page
                    posterior.zarr/  DataTree; zstd with checksums, so a flipped bit is an error and not a number
                    posterior.nc     the same as netCDF-4
+                   what-if/         of each importer, what a what-if is answered from
                    pruned.json      files of the posterior that were removed on purpose, where some were
     switches/<instant>-<id>.json    every switch: when, from, to; their names tell what was current when
     current                         the id that is served; replaced in one step
@@ -37,6 +38,7 @@ ANSWERS = "answers.json"
 REPORT = "report.html"
 POSTERIOR, NETCDF = "posterior.zarr", "posterior.nc"
 RELEASES = "releases.json"
+WHAT_IF = "what-if"
 CALIBRATION = "calibration.json"
 PRUNED = "pruned.json"
 _ID = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{8}")

@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 
 from data.observations import InputError
+from model.causes import CAUSES, cause_of
 from model.kernel import ZERO
-from model.probabilities import CAUSES, cause_of
 from model.simulate import World
 from model.spec import Assumptions
 from model.states import states

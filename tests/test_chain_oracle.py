@@ -14,6 +14,7 @@ from scipy.special import expit, logsumexp
 import model.xla  # noqa: F401 - tells JAX of the kernels
 from model.chain import DIFFERENTIABLE, MONTHLY, regime_chain
 from model.entry import adjoint, forward
+from model.filtering import filtered_and_smoothed, over_states
 from model.kernel import (
     CAMPAIGN_START,
     INNOCENT,
@@ -28,7 +29,6 @@ from model.kernel import (
     by_chain,
     layer,
 )
-from model.layers import filtered_and_smoothed, over_states
 from model.smoother import evidence_on_grid, smooth
 
 

@@ -7,6 +7,7 @@ import orjson
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
+from service.errors import problem
 from service.forecasts import FORECAST_COLUMNS
 from service.holder import Loaded
 from service.routes.shared import (
@@ -42,11 +43,15 @@ from service.schemas import (
     RegimeAnswer,
     RegimeTable,
     ReleasesAnswer,
+    WhatIf,
+    WhatIfAnswer,
 )  # fmt: skip
 from service.schemas import (
     Query as Asked,
 )
 from service.snapshots import ANSWERS, RELEASES, NoSnapshot
+from service.snapshots import WHAT_IF as KEPT_DRAWS
+from service.what_if import Refused, Unavailable
 
 router = APIRouter(tags=["regimes"])
 MOST = 1000
@@ -136,6 +141,27 @@ async def query(request: Request, asked: Asked) -> Response:
     known = [unit for unit in asked.units if unit in found.records]
     parts = {"regimes": _listed(found, known), "unknown": orjson.dumps([u for u in asked.units if u not in found.records])}
     response = answer(request, found, asked.as_of, parts)
+    response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+@router.post(
+    "/v1/regimes/{unit}/what-if", response_model=WhatIfAnswer, responses=ERRORS | BODY, summary="What would be believed, had it been so"
+)
+def what_if(request: Request, unit: UnitId, asked: WhatIf, as_of: AsOf = None) -> Response:
+    """Probabilities before and after figures that nobody has reported, or a path of tension, by filtering the draws that were published."""
+    found = loaded(request, as_of)
+    row = row_of(found, unit)
+    if f"{KEPT_DRAWS}/{row['importer']}.npz" not in found.snapshot.meta["files"]:
+        raise NoSnapshot(f"snapshot {found.snapshot.id} was published without draws of {row['importer']} that could be filtered")
+    question = {"snapshot": found.snapshot.id, "importer": row["importer"], "unit": unit} | asked.model_dump()
+    try:
+        told = request.app.state.what_if.ask(question)
+    except Refused as error:
+        return problem(422, "not-asked", str(error))
+    except Unavailable as error:
+        return problem(503, "what-if-unavailable", str(error), headers={"Retry-After": "5"})
+    response = answer(request, found, as_of, {"unit": orjson.dumps(unit)} | {name: orjson.dumps(value) for name, value in told.items()})
     response.headers["Cache-Control"] = "no-store"
     return response
 

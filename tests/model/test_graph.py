@@ -11,8 +11,9 @@ from support import DEMO_AS_OF, csv, simulated_csv
 from data.config import Family, Watch
 from data.log import ReleaseLog
 from data.panel import read_panel
+from model.drivers import measured, rise, standardised
 from model.flows import flows
-from model.frame import contrasts, frame, rise, standardised
+from model.frame import contrasts, frame
 from model.graph import anchored_course, build, graph_of
 from model.kernel import INNOCENT, MEASURE, MISSING, PARTED, POSITIVE, ZERO
 from model.spec import Assumptions
@@ -60,9 +61,10 @@ def test_contrasts_are_orthonormal_and_cancel_within_each_family(family):
 
 def test_a_covariate_nobody_knows_any_more_fades_to_its_mean():
     series = np.r_[np.random.default_rng(0).normal(size=30), 3.0, np.full(12, np.nan)][None]
-    z = standardised(series, 0.8)[0]
+    z = standardised(series, *measured(series), 0.8)[0]
     np.testing.assert_allclose(z[31:], z[30] * 0.8 ** np.arange(1, 13))
-    assert not standardised(np.full((1, 5), np.nan), 0.8).any()
+    unknown = np.full((1, 5), np.nan)
+    assert not standardised(unknown, *measured(unknown), 0.8).any()
 
 
 WATCH = Watch(exporter="CHN", importers=("JPN", "USA", "KOR", "DEU"), families={"magnets": Family(title="Magnets", hs=("850511",))})

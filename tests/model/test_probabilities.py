@@ -6,8 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from model.causes import CAUSES, causes
 from model.kernel import MISSING, POSITIVE, ZERO
-from model.probabilities import CAUSES, abstention, causes
+from model.probabilities import abstention
 from model.spec import Assumptions
 from model.states import states
 

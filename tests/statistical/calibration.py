@@ -14,12 +14,13 @@ from typing import Any
 import numpy as np
 from rivals import markov_regression, year_on_year
 
+from model.causes import CAUSES, cause_of
 from model.fit import Fit, fit
 from model.frame import Frame
 from model.graph import graph_of
 from model.kernel import MISSING
 from model.layers import draws_of
-from model.probabilities import CAUSES, cause_of, restricted
+from model.probabilities import restricted
 from model.simulate import Design, World, simulate
 from model.spec import Assumptions, Computation
 from model.states import states
