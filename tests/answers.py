@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime
 
+import numpy as np
 import orjson
 
 WHEN = datetime(2026, 11, 1, 2, tzinfo=UTC)
@@ -66,3 +67,34 @@ def filled(folder):
     (folder / "report.html").write_text("<html>page</html>")
     (folder / "posterior.zarr").mkdir()
     (folder / "posterior.zarr" / "zarr.json").write_text("{}")
+
+
+def thinkable(draws, first, months, unknown=3):
+    """What a what-if is answered from: two units of Japan, one code each; both offices' figures but of the last months, as usual."""
+    from model.causes import meanings
+    from model.spec import Assumptions
+    from model.states import states, transitions
+
+    rng, a, N, D, T, usual = np.random.default_rng(0), Assumptions(), 2, draws, months, 12.0
+    rates = {f"{name}_{way}": p for name in ("exempt", "surge", "disruption") for way, p in (("entry", 0.03), ("exit", 0.3))}
+    kind = np.where(np.arange(T) < T - unknown, 2, 0) * np.ones((N, 2, 1))
+    families = meanings(states(a))[1]
+    wide = np.zeros((D, N, T, families.shape[1]))
+    wide[..., families[0].argmax()] = 1.0
+    drawn = {
+        "plain": usual + rng.normal(0, 0.05, (D, N, 1)) + np.zeros((D, N, T)), "process": np.full((D, N, T), 0.02), "wide": wide,
+        "own_hurdle": np.full((D, N), -3.0), "rho": np.full((D, N), 0.2), "spare": np.zeros((D, N)), "bias": np.zeros((D, N)),
+        "relief": np.zeros((D, N, T)), "parting": np.zeros((D, N, T)), "hold": np.zeros((D, N, T)), "onset": np.full((D, T), 0.01),
+        "entry": np.tile([0.002, 0.4, 0.4, 0.02, 0.02, 0.002], (D, N, 1)), "pace": np.full((D, 2), 0.3), "exit": np.full((D, 6), 0.1),
+        "move": np.stack([transitions(a, rates)] * D), "slope": np.ones(D), "transit": np.full(D, 0.2), "frontload": np.full(D, 0.1),
+        "reporting_exporter": np.full(D, 0.005), "reporting_importer": np.full(D, 0.02), "preliminary": np.full(D, 0.001),
+        "odds": np.full(D, -4.6), "led_effect": np.full((D, 2, 4), 0.3),
+    }  # fmt: skip
+    return {name: v.astype(np.float32) for name, v in drawn.items()} | {
+        "exporter": np.array("CHN"), "importer": np.array("JPN"), "unit": np.array(["CHN.JPN.magnets", "CHN.JPN.metals"]),
+        "hs": np.array(["850511", "811292"]), "chain": np.arange(N), "offices": np.array(2), "horizon": np.array(T - unknown),
+        "period": np.datetime_as_string(np.datetime64(first, "M") + np.arange(T)), "log_kg": usual + rng.normal(0, 0.05, (N, 2, T)),
+        "kind": kind.astype(np.int8), "summed": np.zeros((N, T), bool), "first_release": np.zeros((N, 2, T), bool),
+        "covariate": np.array(["tension"]), "covariates": rng.normal(0, 1, (1, N, T)),
+        "measures": np.stack([np.zeros((1, N)), np.ones((1, N))]),
+    }  # fmt: skip

@@ -7,12 +7,10 @@ import sys
 
 import numpy as np
 import pytest
-from answers import META, UNITS, WHEN, filled
+from answers import META, UNITS, WHEN, filled, thinkable
 from fastapi.testclient import TestClient
 
-from model.causes import meanings
 from model.spec import Assumptions
-from model.states import states, transitions
 from service import what_if as thinking
 from service.app import create_app
 from service.client import Client
@@ -20,49 +18,15 @@ from service.schemas import WhatIfAnswer
 from service.settings import Settings
 from service.snapshots import SnapshotStore
 
-A, D, T = Assumptions(), 16, 36
-PERIODS = [str(p) for p in np.arange("2024-01", "2027-01", dtype="datetime64[M]")]
-SEEN, USUAL = 33, 12.0
+A, D, USUAL = Assumptions(), 16, 12.0
 WHERE = "/v1/regimes/CHN.JPN.magnets/what-if"
-
-
-def arrays():
-    """Two units of Japan, one code each; both offices' figures to 2026-09, of which magnets' are as usual."""
-    rng = np.random.default_rng(0)
-    rates = dict.fromkeys(("exempt_entry", "surge_entry", "disruption_entry"), 0.03) | dict.fromkeys(
-        ("exempt_exit", "surge_exit", "disruption_exit"), 0.3
-    )
-    N = 2
-    log_kg = np.full((N, 2, T), USUAL) + rng.normal(0, 0.05, (N, 2, T))
-    kind = np.where(np.arange(T) < SEEN, 2, 0) * np.ones((N, 2, 1), np.int8)
-    families = meanings(states(A))[1]
-    wide = np.zeros((D, N, T, families.shape[1]))
-    wide[..., families[0].argmax()] = 1.0
-    drawn = {
-        "plain": USUAL + rng.normal(0, 0.05, (D, N, 1)) + np.zeros((D, N, T)), "process": np.full((D, N, T), 0.02),
-        "own_hurdle": np.full((D, N), -3.0), "rho": np.full((D, N), 0.2), "spare": np.zeros((D, N)), "bias": np.zeros((D, N)), "wide": wide,
-        "relief": np.zeros((D, N, T)), "parting": np.zeros((D, N, T)), "hold": np.zeros((D, N, T)),
-        "entry": np.tile([0.002, 0.4, 0.4, 0.02, 0.02, 0.002], (D, N, 1)),
-        "pace": np.full((D, 2), 0.3), "exit": np.full((D, 6), 0.1), "move": np.stack([transitions(A, rates)] * D), "slope": np.ones(D),
-        "onset": np.full((D, T), 0.01), "transit": np.full(D, 0.2), "frontload": np.full(D, 0.1), "reporting_exporter": np.full(D, 0.005),
-        "reporting_importer": np.full(D, 0.02), "preliminary": np.full(D, 0.001), "odds": np.full(D, -4.6),
-        "led_effect": np.full((D, 2, 4), 0.3),
-    }  # fmt: skip
-    return {name: v.astype(np.float32) for name, v in drawn.items()} | {
-        "exporter": np.array("CHN"), "importer": np.array("JPN"), "unit": np.array(["CHN.JPN.magnets", "CHN.JPN.metals"]),
-        "hs": np.array(["850511", "811292"]), "chain": np.arange(N), "period": np.array(PERIODS), "log_kg": log_kg,
-        "kind": kind.astype(np.int8),
-        "summed": np.zeros((N, T), bool), "first_release": np.zeros((N, 2, T), bool), "offices": np.array(2), "horizon": np.array(SEEN),
-        "covariate": np.array(["tension"]), "covariates": rng.normal(0, 1, (1, N, T)),
-        "measures": np.stack([np.zeros((1, N)), np.ones((1, N))]),
-    }  # fmt: skip
 
 
 def publish(store):
     def fill(folder):
         filled(folder)
         (folder / "what-if").mkdir()
-        np.savez_compressed(folder / "what-if" / "JPN.npz", **arrays())
+        np.savez_compressed(folder / "what-if" / "JPN.npz", **thinkable(D, "2024-01", 36))
 
     return store.publish(META | {"assumptions": A.model_dump()}, UNITS, fill, WHEN)
 
