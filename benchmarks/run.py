@@ -247,7 +247,8 @@ def served() -> Table:
         f"{serving.CONNECTIONS} connections, {serving.ROUNDS} rounds in turns, the best of each; client and servers share the cores, so "
         f"CPU time is the honest measure. From start to ready with {serving.UNITS_SERVED:,} units: {facts['ready']:.2f} s; memory of the "
         f"worker after the load: {facts['memory']:.0f} MB. A what-if of 24 months: "
-        f"{median:.0f} ms, p99 {p99:.0f} ms (64 draws, 111 months)."
+        f"{median:.0f} ms, p99 {p99:.0f} ms (64 draws, 111 months). Whether the time of a key's check tells how much of it is right: "
+        f"Welch's t {serving.told_apart():.1f}."
     )
     head = ["answer", "CPU us a request", "speed, bare = 1", "requests / s", "p99 ms", "p99, bare = 1"]
     return "Serving", head, rows, note

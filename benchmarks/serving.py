@@ -3,6 +3,7 @@
 import asyncio
 import http.client
 import json
+import math
 import os
 import socket
 import statistics
@@ -24,6 +25,7 @@ sys.path.insert(0, str(ROOT / "tests"))
 from answers import META, UNITS, WHEN, filled, thinkable  # noqa: E402
 
 from model.spec import Assumptions  # noqa: E402
+from service.keys import Keys  # noqa: E402
 from service.snapshots import SnapshotStore  # noqa: E402
 
 UNITS_SERVED, CONNECTIONS, ROUNDS, SECONDS = 1000, 32, 7, 1.5
@@ -44,9 +46,10 @@ def _cpu(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / TICK
 
 
-async def _load(port: int, path: str, headers: str, seconds: float) -> tuple[int, list[float]]:
-    """(requests answered, seconds each took) of closed loops over kept connections."""
-    request = f"GET {path} HTTP/1.1\r\nHost: x\r\n{headers}\r\n".encode()
+async def _load(port: int, path: str, headers: str, seconds: float, body: str = "") -> tuple[int, list[float]]:
+    """(requests answered, seconds each took) of closed loops over kept connections. body : to be posted."""
+    sent = f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n" if body else ""
+    request = f"{'POST' if body else 'GET'} {path} HTTP/1.1\r\nHost: x\r\n{headers}{sent}\r\n{body}".encode()
     until, times = time.perf_counter() + seconds, []
 
     async def client() -> None:
@@ -103,7 +106,12 @@ def measured() -> tuple[dict[str, Seen], dict[str, float]]:
         ours = ["-m", "service.cli", "serve", "--store", f"{folder}/var"]
         bare = ["-m", "uvicorn", "bare:app", "--app-dir", "benchmarks", "--loop", "uvloop", "--http", "httptools", "--no-access-log"]
         many = "/v1/regimes?min_probability=0.5"
-        with _server(ours, {}, "/readyz") as (port, pid, ready):
+        locked = SnapshotStore(f"{folder}/locked")
+        locked.publish(META, named, filled, WHEN)
+        key = f"Authorization: Bearer {Keys(locked.store).add('bench', ('read',), None)[0]}\r\n"
+        guarded = ["-m", "service.cli", "serve", "--store", f"{folder}/locked"]
+        batch = json.dumps({"units": [row["unit"] for row in named[:500]]})
+        with _server(ours, {}, "/readyz") as (port, pid, ready), _server(guarded, {}, "/readyz") as (key_port, key_pid, _):
             bodies = {name: urllib.request.urlopen(f"http://127.0.0.1:{port}{path}") for name, path in (("BODY", unit), ("LIST", many))}
             etag = bodies["BODY"].headers["etag"]
             files = {name: f"{folder}/{name}" for name in bodies}
@@ -114,21 +122,47 @@ def measured() -> tuple[dict[str, Seen], dict[str, float]]:
                     "bare route, one unit's bytes": (bare_port, bare_pid, "/one/x", ""),
                     "one unit": (port, pid, unit, ""),
                     "one unit, 304": (port, pid, unit, f"If-None-Match: {etag}\r\n"),
+                    "one unit, with a key": (key_port, key_pid, unit, key),
+                    "one unit, with a key, 304": (key_port, key_pid, unit, f"{key}If-None-Match: *\r\n"),
                     "one unit as of an instant": (port, pid, f"{unit}?as_of=2026-11-01T12:00:00Z", ""),
                     "bare route, the list's bytes": (bare_port, bare_pid, "/many", ""),
                     "filtered list of 1,000 units": (port, pid, many, ""),
+                    "batch of 500 units": (port, pid, "/v1/regimes:query", ""),
                 }
                 seen = {name: Seen() for name in variants}
                 for _ in range(ROUNDS):
                     for name, (at, process, path, headers) in variants.items():
                         before, began = _cpu(process), time.perf_counter()
-                        count, times = asyncio.run(_load(at, path, headers, SECONDS))
+                        count, times = asyncio.run(_load(at, path, headers, SECONDS, batch if "query" in path else ""))
                         seen[name].cpu.append(1e6 * (_cpu(process) - before) / count)
                         seen[name].rate.append(count / (time.perf_counter() - began))
                         seen[name].p99.append(1e3 * statistics.quantiles(times, n=100)[98])
             pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
         facts = {"ready": ready, "memory": pages * os.sysconf("SC_PAGE_SIZE") / 1e6}
         return seen, facts
+
+
+def told_apart() -> float:
+    """Welch's t of the time that a key's check takes whose secret is wrong in its last place, against one wrong in all.
+
+    Interleaved, 100,000 each, without the longest hundredth. Beyond 3 the time would tell a guesser how far he is.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        keys = Keys(SnapshotStore(folder).store)
+        key, record = keys.add("bench", ("read",), None)
+        near, far = key[:-1] + ("A" if key[-1] != "A" else "B"), f"qq_{record.id}_{'A' * 43}"
+        keys.known()
+        keys._looked = math.inf  # not looked for anew meanwhile
+        times: dict[str, list[int]] = {near: [], far: []}
+        for n in range(200_000):
+            presented = (near, far)[(n + n // 2) % 2]
+            began = time.perf_counter_ns()
+            keys.holder(presented)
+            times[presented].append(time.perf_counter_ns() - began)
+    kept = [sorted(taken)[: len(taken) * 99 // 100] for taken in times.values()]
+    means = [statistics.fmean(taken) for taken in kept]
+    spread = [statistics.variance(taken, mean) / len(taken) for taken, mean in zip(kept, means, strict=True)]
+    return (means[0] - means[1]) / math.sqrt(sum(spread))
 
 
 def thought() -> tuple[float, float]:

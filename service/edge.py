@@ -4,6 +4,7 @@
 """
 
 import asyncio
+import itertools
 import json
 import logging
 import secrets
@@ -22,7 +23,7 @@ from service.metrics import Metrics
 access = logging.getLogger("quietquota.access")
 OPEN = frozenset({"/healthz", "/readyz", "/openapi.json", "/docs", "/"})
 """Paths that need no key."""
-LARGEST_BODY = 1 << 20
+LARGEST_BODY, LARGEST_HEADERS = 1 << 20, 16_384
 BODY_SECONDS = 10.0
 WHAT_IF_COST = 10.0
 """Requests that a what-if counts as, where there is a rate."""
@@ -90,6 +91,9 @@ class Edge:
 
         client = None
         try:
+            if sum(map(len, itertools.chain.from_iterable(scope["headers"]))) > LARGEST_HEADERS:
+                await problem(431, "too-large", f"headers of more than {LARGEST_HEADERS:,} bytes")(scope, receive, out)
+                return
             client, refusal = self._admitted(scope, extra)
             if refusal is not None:
                 await refusal(scope, receive, out)

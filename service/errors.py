@@ -20,7 +20,7 @@ REQUEST: ContextVar[str] = ContextVar("request", default="")
 PROBLEM = "application/problem+json"
 _TITLES = {
     400: "Bad request", 401: "Unauthorized", 403: "Forbidden", 404: "Not found", 405: "Method not allowed", 408: "Request timeout",
-    413: "Content too large", 422: "Invalid parameter", 429: "Too many requests", 503: "Not available",
+    413: "Content too large", 422: "Invalid parameter", 429: "Too many requests", 431: "Headers too large", 503: "Not available",
 }  # fmt: skip
 
 

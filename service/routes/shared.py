@@ -26,6 +26,7 @@ ERRORS: Responses = {
     404: {"description": "No such thing, or nothing published by then", **_WRONG},
     422: {"description": "Invalid parameter", **_WRONG},
     429: {"description": "Too many requests; Retry-After says how long to wait", **_WRONG},
+    431: {"description": "The headers are too large", **_WRONG},
     503: {"description": "No verified snapshot, or the store does not answer", **_WRONG},
 }
 BODY: Responses = {408: {"description": "The body came too slowly", **_WRONG}, 413: {"description": "The body is too large", **_WRONG}}
