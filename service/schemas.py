@@ -459,7 +459,9 @@ class Thought(_Schema):
 
 class WhatIfMonth(_Schema):
     period: Month
-    kind: Literal["filtered", "nowcast"] = Field(description="nowcast: the unit has no figure of the month, asked about or known.")
+    kind: Literal["filtered", "nowcast"] = Field(
+        description="nowcast: the unit has no figure of the month, asked about or known.", examples=["filtered"]
+    )
     before: Thought = Field(description="As published, of the draws that are held.")
     after: Thought = Field(description="Had it been so.")
 

@@ -33,7 +33,8 @@ def test_the_lock_files_hold_the_generation_that_is_promised_with_hashes_and_no_
 def test_api_and_refresh_are_locked_to_the_versions_that_are_tested():
     pins = {n: set(re.findall(r"^([a-z0-9-]+==[\w.]+)", (ROOT / f"locks/{n}.txt").read_text(), re.M)) for n in ("api", "refresh", "dev")}
     assert pins["api"] < pins["refresh"] < pins["dev"]
-    assert not [p for p in pins["api"] if p.split("==")[0] in HEAVY]
+    # numba is for the process that answers what-ifs, and for no other.
+    assert {p.split("==")[0] for p in pins["api"]} & set(HEAVY) == {"numba"}
 
 
 def test_the_dockerfile_installs_by_the_tested_script_and_runs_as_nobody_special():
