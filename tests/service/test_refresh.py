@@ -81,6 +81,17 @@ def test_the_figures_behind_an_answer_and_the_posterior_can_be_had(done, setting
     xr.testing.assert_identical(tree["posterior"].to_dataset().drop_attrs(), same["posterior"].to_dataset().drop_attrs())
 
 
+def test_a_what_if_starts_from_what_was_published_and_ends_elsewhere(done, settings):
+    with TestClient(create_app(settings)) as client:
+        current = client.get("/v1/regimes/CHN.JPN.magnets").json()["regime"]["current"]
+        usual = client.get("/v1/regimes/CHN.JPN.magnets/counterfactual?from=2023-12").json()["months"][0]["counterfactual_kg"]
+        both = [{"period": f"2023-{m:02}", "reporter": r, "net_weight_kg": usual} for m in range(7, 13) for r in ("CHN", "JPN")]
+        told = client.post("/v1/regimes/CHN.JPN.magnets/what-if", json={"releases": both}).json()
+    last = next(m for m in told["months"] if m["period"] == current["period"])
+    assert last["before"]["probability"] == pytest.approx(current["probability"], abs=0.05)
+    assert last["after"]["probability"] < 0.3 < 0.9 < last["before"]["probability"]
+
+
 def test_an_episode_has_its_onset_and_age_and_the_months_ahead_are_nowcasts(done):
     japan = next(r for r in done.rows if r["unit"] == "CHN.JPN.magnets")
     assert (japan["onset"], japan["age_months"]) == ("2023-01", 12)
