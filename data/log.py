@@ -24,6 +24,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -44,6 +45,8 @@ LOCK_SECONDS = 10.0
 LOOKS = 3
 FEW_CODES = 1000
 """HS codes in a file up to which only what the log has of them is read."""
+NEAR = 36
+"""Months around those of a file: what of the log it is set beside. What is usual is what was usual in these."""
 ACCEPTED = "accepted"
 """The source of a receipt by which a finding was accepted."""
 _LOGS = {
@@ -140,7 +143,7 @@ class ReleaseLog:
         """accepting : the finding whose rows these are; they are not screened again."""
         key, figures = _LOGS[kind]
         codes = parsed.accepted[_CODE[kind]].unique()
-        logged = self._all(kind, codes=list(codes) if len(codes) < FEW_CODES else None)
+        logged = self._all(kind, codes=list(codes) if len(codes) < FEW_CODES else None, periods=_around(parsed.accepted["period"]))
         accepted, repeated = _dated(parsed.accepted, logged, key, figures)
         fresh, known, contradictions = _compare(accepted, logged, [*key, "released_at"], figures)
         rejected = pd.concat([parsed.rejected, contradictions], ignore_index=True)
@@ -229,20 +232,23 @@ class ReleaseLog:
         stands_for = {name: frozenset(_members(path) or [_stem(name)]) for name, path in files.items()}
         return {name: path for name, path in files.items() if not any(stands_for[name] < other for other in stands_for.values())}
 
-    def _table(self, kind: str, until: datetime | None = None, codes: Sequence[str] | None = None) -> pa.Table:
-        """Releases known at `until`, of the HS codes given (of covariates, the series); texts as dictionaries."""
+    def _table(
+        self, kind: str, until: datetime | None = None, codes: Sequence[str] | None = None, periods: Sequence[str] | None = None
+    ) -> pa.Table:
+        """Releases known at `until`, of the HS codes (of covariates, the series) and periods given; texts as dictionaries."""
         for _ in range(LOOKS):
             # A compaction by another process may remove a file between the look at the list and the look into it.
             with suppress(FileNotFoundError):
-                return self._read(kind, until, codes)
-        return self._read(kind, until, codes)
+                return self._read(kind, until, codes, periods)
+        return self._read(kind, until, codes, periods)
 
-    def _read(self, kind: str, until: datetime | None, codes: Sequence[str] | None) -> pa.Table:
+    def _read(self, kind: str, until: datetime | None, codes: Sequence[str] | None, periods: Sequence[str] | None) -> pa.Table:
         files = self._batches(kind)
         if not files:
             return _DICTIONARIES[kind].empty_table()
         conditions = [] if until is None else [pc.field("released_at") <= pa.scalar(pd.Timestamp(until), _INSTANT)]
         conditions += [] if codes is None else [pc.field(_CODE[kind]).isin(pa.array(codes, _TEXT))]
+        conditions += [] if periods is None else [pc.field("period").isin(pa.array(periods, _TEXT))]
         paths, schema = [str(path) for path in files.values()], _DICTIONARIES[kind]
         texts = [f.name for f in schema if pa.types.is_dictionary(f.type)]
         dataset = ds.dataset(paths, schema=schema, format=ds.ParquetFileFormat(dictionary_columns=texts))
@@ -255,8 +261,8 @@ class ReleaseLog:
         known = {code for path in self._batches(kind).values() for code in _codes_in(path, kind)}
         return sorted(code for code in known if code.startswith(tuple(codes)))
 
-    def _all(self, kind: str, until: datetime | None = None, codes: Sequence[str] | None = None) -> pd.DataFrame:
-        return _typed(self._table(kind, until, codes), kind)
+    def _all(self, kind: str, codes: Sequence[str] | None = None, periods: Sequence[str] | None = None) -> pd.DataFrame:
+        return _typed(self._table(kind, codes=codes, periods=periods), kind)
 
     def compact(self) -> dict[str, int]:
         """Merge batches into one a kind, sorted, so that a read of few codes skips the rest. {kind: batches merged}; answers stay.
@@ -369,6 +375,16 @@ def _numbered(table: pa.Table, columns: list[str]) -> np.ndarray:
 
 def _typed(table: pa.Table, kind: str) -> pd.DataFrame:
     return table.cast(_SCHEMAS[kind]).to_pandas()
+
+
+def _around(periods: pd.Series) -> list[str]:
+    """All periods, months and two-month sums, within :data:`NEAR` months of those given."""
+    if not len(periods):
+        return []
+    told = periods.unique()
+    first, last = (pd.Period(month, "M") for month in (min(p[:7] for p in told), max(p[-7:] for p in told)))
+    months = pd.period_range(first - NEAR, last + NEAR, freq="M").strftime("%Y-%m").tolist()
+    return [*months, *(f"{a}/{b}" for a, b in pairwise(months))]
 
 
 def _stem(name: str) -> str:
