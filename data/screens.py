@@ -2,10 +2,10 @@
 
 Each screen is a function (fresh rows, history, usual levels) -> what it says and of which rows, a :class:`Finding`. A row that a
 finding names is quarantined: it is not in the log until someone accepts the finding. ``history`` is the last release of every cell
-of the same series that the log has within three years of the file; a *series* is one HS code of one exporter and importer as one reporter
-has it. What is screened
-for has been met in published customs figures: weights in tonnes under a heading of kilograms, a zero for every partner of a month
-that was not compiled, weights imputed from one unit value (China 2017), figures of two partners exchanged, and dates that cannot be.
+of the same series that the log has within two years of the file; a *series* is one HS code of one exporter and importer as one
+reporter has it. What is screened for has been met in published customs figures: weights in tonnes under a heading of kilograms, a zero for
+every partner of a month that was not compiled, weights imputed from one unit value (China 2017), figures of two partners exchanged, and
+dates that cannot be.
 
 A fall to a thousandth is what a block looks like, so it is called a slip of units only where the value did not fall with it.
 """
