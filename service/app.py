@@ -6,6 +6,7 @@ from datetime import timedelta
 from importlib.metadata import version
 
 from fastapi import FastAPI
+from starlette.types import Receive, Scope, Send
 
 from service import errors
 from service.edge import Edge
@@ -42,14 +43,23 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         yield
         app.state.what_if.close()
 
-    app = FastAPI(title="quietquota", version=version("quietquota"), description=DESCRIPTION, lifespan=lifespan, redoc_url=None)
+    app = _Service(title="quietquota", version=version("quietquota"), description=DESCRIPTION, lifespan=lifespan, redoc_url=None)
     app.state.holder, app.state.metrics = holder, Metrics(holder)
     app.state.what_if = WhatIf(settings.store)
     app.state.webhook_private = settings.webhook_private
     app.include_router(router)
     errors.install(app)
-    app.add_middleware(Edge, holder=holder, keys=keys, metrics=app.state.metrics, locked=needs_key(settings, keys), rate=settings.rate)
+    app.edge = Edge(super(_Service, app).__call__, holder, keys, app.state.metrics, needs_key(settings, keys), settings.rate)
     return app
+
+
+class _Service(FastAPI):
+    """The edge lies round the whole application: what is answered from bytes does not pass FastAPI's layers."""
+
+    edge: Edge
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self.edge(scope, receive, send)
 
 
 def needs_key(settings: Settings, keys: Keys) -> bool:
