@@ -57,13 +57,15 @@ class Covariates(_Record):
 
 
 class Watch(_Record):
-    """The scope of one installation. Unit ids are ``EXPORTER.IMPORTER.family``."""
+    """The scope of one installation. Unit ids are ``EXPORTER.IMPORTER.family``. fetch : addresses of publishers' files that a refresh is to
+    get first (:mod:`data.sources.fetch`)."""
 
     exporter: str
     importers: tuple[str, ...] = Field(min_length=1)
     control: str | None = Field(default="TOTAL", pattern=r"^([0-9]{2,10}|TOTAL)$")
     families: dict[Slug, Family] = Field(min_length=1)
     covariates: Covariates = Covariates()
+    fetch: tuple[str, ...] = ()
 
     @field_validator("exporter", "importers")
     @classmethod

@@ -1,11 +1,13 @@
 """The command line: answers on stdout, talk on stderr. It translates and prints; the work is elsewhere."""
 
 import os
+import signal
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from datetime import time as clock
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -128,6 +130,19 @@ def ingest(
         raise typer.Exit(EXIT_QUARANTINE)
 
 
+def _fetched(log: Any, address: str, source: str | None = None) -> list[Any]:
+    """The receipt of what is new at an address; none where nothing is."""
+    from data.sources.fetch import fetch, remember
+
+    fetched = fetch(address, log.store)
+    if fetched.content is None:
+        talk.print(f"{address}: nothing new", highlight=False, markup=False)
+        return []
+    receipt = log.ingest(fetched.content, address, source)
+    remember(fetched, log.store)
+    return [receipt]
+
+
 @app.command()
 def fetch(
     addresses: Annotated[list[str], typer.Argument(help="Addresses of publishers' files; {NAME} in one is the environment's NAME, a key.")],
@@ -140,16 +155,9 @@ def fetch(
     """
     with _explained():
         from data.log import ReleaseLog
-        from data.sources import fetch as fetching
 
-        log, receipts = ReleaseLog(Settings(store=store).log_place), []
-        for address in addresses:
-            fetched = fetching.fetch(address, log.store)
-            if fetched.content is None:
-                talk.print(f"{address}: nothing new", highlight=False, markup=False)
-                continue
-            receipts.append(log.ingest(fetched.content, address, source))
-            fetching.remember(fetched, log.store)
+        log = ReleaseLog(Settings(store=store).log_place)
+        receipts = [receipt for address in addresses for receipt in _fetched(log, address, source)]
     tables.receipts(receipts, log.store, out, talk)
     if not receipts:
         raise typer.Exit(EXIT_NOTHING_NEW)
@@ -181,6 +189,9 @@ def refresh(
     accept_review: Annotated[
         bool, typer.Option("--accept-review", help="Publish a fit whose checks say REVIEW; every answer will say so.")
     ] = False,
+    fetch: Annotated[
+        bool, typer.Option("--fetch", help="Get what the config names under `fetch` first; what cannot be had is said.")
+    ] = False,
     seed: Annotated[int | None, typer.Option(help="Random seed; the same seed, data and lock file give the same draws.")] = None,
     config: ConfigOption = None,
     store: StoreOption = "./var",
@@ -198,11 +209,15 @@ def refresh(
 
         settings = Settings(store=store)
         computation = Computation() if seed is None else Computation(seed=seed)
-        log, snapshots = ReleaseLog(settings.log_place), SnapshotStore(settings.store)
+        log, snapshots, watch = ReleaseLog(settings.log_place), SnapshotStore(settings.store), _watch(config)
+        for address in watch.fetch if fetch else ():
+            try:
+                if receipts := _fetched(log, address):
+                    tables.receipts(receipts, log.store, talk, talk)
+            except ValueError as error:  # what the others have must not wait for it
+                talk.print(f"{error}; going on without it", style="bold", highlight=False, markup=False)
         instant = None if as_of is None else parse_instant(as_of)
-        done = run(
-            log, snapshots, _watch(config), instant, Assumptions(), computation, talk, accept_review, full, sender(settings.webhook_private)
-        )
+        done = run(log, snapshots, watch, instant, Assumptions(), computation, talk, accept_review, full, sender(settings.webhook_private))
     if done.nothing_new:
         tables.regimes(snapshots.load(), out)
         talk.print("nothing new: the snapshot above was fitted to the same figures; --full fits it anew", highlight=False)
@@ -216,6 +231,36 @@ def refresh(
     published = snapshots.load(done.snapshot)
     tables.regimes(published, out)
     tables.next_steps(published, settings, talk)
+
+
+@app.command()
+def schedule(
+    at: Annotated[str, typer.Option(help="Hour of the nightly refresh, UTC.")] = "02:00",
+    now: Annotated[bool, typer.Option("--now", help="Refresh at once as well.")] = False,
+    config: ConfigOption = None,
+    store: StoreOption = "./var",
+) -> None:
+    """Refresh every night, and at noon and in the evening of days on which figures are due, until stopped.
+
+    For a machine without a scheduler of its own; deploy/ has files for those that have one. A refresh that is under way is ended first.
+    """
+    with _explained():
+        from service.schedule import next_run, releases_due, scheduler
+
+        watch = _watch(config)
+        reporters = [watch.exporter, *watch.importers]
+        try:
+            nightly = clock.fromisoformat(at)
+        except ValueError as error:
+            raise ValueError(f"--at {at}: an hour of the day, such as 02:00") from error
+        moment = datetime.now(UTC)
+        talk.print(f"next refresh: {next_run(reporters, nightly, moment):%Y-%m-%d %H:%M} UTC", highlight=False)
+        for day, reporter, month in list(releases_due(reporters, moment))[:5]:
+            talk.print(f"due: {reporter}, figures of {month}, {day:%Y-%m-%d}", highlight=False)
+        chosen = [] if config is None else ["--config", str(config)]
+        blocking = scheduler(reporters, nightly, ["refresh", "--fetch", "--store", store, *chosen], now)
+    signal.signal(signal.SIGTERM, lambda *_: blocking.shutdown(wait=False))
+    blocking.start()
 
 
 @app.command()
