@@ -338,7 +338,7 @@ def serve(
 
     with _explained():
         settings = Settings(store=store, host=host, port=port, insecure_no_auth=insecure_no_auth, rate=rate)
-        create_app(settings)
+        application = create_app(settings)
         keys = Keys(SnapshotStore(store).store)
         locked = needs_key(settings, keys)
     where = f"http://{host}:{port}"
@@ -349,8 +349,10 @@ def serve(
         talk.print("anyone on this machine is answered, without a key", highlight=False)
     given = {"store": store, "host": host, "port": port, "insecure_no_auth": insecure_no_auth, "rate": rate}
     os.environ |= {f"QUIETQUOTA_{name.upper()}": str(value) for name, value in given.items()}
+    # Several workers each make the application anew.
+    made: Any = application if workers == 1 else "service.app:create_app"
     uvicorn.run(
-        "service.app:create_app", factory=True, host=host, port=port, workers=workers, loop="uvloop", http="httptools",
+        made, factory=workers > 1, host=host, port=port, workers=workers, loop="uvloop", http="httptools",
         access_log=False, server_header=False, timeout_keep_alive=30, timeout_graceful_shutdown=20, h11_max_incomplete_event_size=16_384,
     )  # fmt: skip
 
