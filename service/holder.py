@@ -29,20 +29,19 @@ PAST = 32
 
 @dataclass(frozen=True)
 class Loaded:
-    """snapshot : the verified snapshot. order : unit ids as the table lists them. rows : answers by unit. records : their JSON, without
-    the history."""
+    """snapshot : the verified snapshot. order : unit ids as the table lists them. index : what a list is chosen by, by unit. records : JSON
+    of the answers, without the history, by unit."""
 
     snapshot: Published
     order: list[str]
-    rows: dict[str, dict[str, Any]]
+    index: dict[str, dict[str, Any]]
     records: dict[str, bytes]
 
     @classmethod
     def of(cls, snapshot: Published) -> "Loaded":
-        rows = {row["unit"]: row for row in snapshot.answers}
-        order = sorted(rows, key=lambda u: (rows[u]["current"] is None, -((rows[u]["current"] or {}).get("probability") or 0), u))
-        records = {u: orjson.dumps({k: v for k, v in row.items() if k != "history"}) for u, row in rows.items()}
-        return cls(snapshot, order, rows, records)
+        index = {entry["unit"]: entry for entry in snapshot.index}
+        order = sorted(index, key=lambda u: (index[u]["probability"] is None, -(index[u]["probability"] or 0), u))
+        return cls(snapshot, order, index, snapshot.records)
 
     def answer(self, parts: dict[str, bytes], stale: str | None, as_of: datetime | None = None) -> bytes:
         """JSON of an answer: what it is conditioned on, then its parts. as_of : the instant asked for; None for now."""

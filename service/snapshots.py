@@ -3,7 +3,9 @@
 In a folder or a bucket (:mod:`data.store`)::
 
     snapshots/<id>/manifest.json    facts, and the SHA-256 and size of every other file; written last
-                   answers.json     one record a unit, serialised once, when published
+                   answers.json     one record a unit and line, serialised once, when published
+                   history.json     its months, line by line the same units
+                   index.json       of each unit what a list is chosen and sorted by: on a switch, no more is read than this
                    releases.json    the figures behind the answers, with both clocks
                    report.html      the analyst's page
                    posterior.zarr/  DataTree; zstd with checksums, so a flipped bit is an error and not a number
@@ -22,10 +24,11 @@ import json
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +37,7 @@ import orjson
 from data.store import Folder, Locked, Store, open_store
 
 MANIFEST = "manifest.json"
-ANSWERS = "answers.json"
+ANSWERS, HISTORY, INDEX = "answers.json", "history.json", "index.json"
 REPORT = "report.html"
 POSTERIOR, NETCDF = "posterior.zarr", "posterior.nc"
 RELEASES = "releases.json"
@@ -63,12 +66,41 @@ class StoreBusy(StoreError):
 
 @dataclass(frozen=True)
 class Published:
-    """A verified snapshot as the server holds it: facts and answers."""
+    """A verified snapshot: facts, and answers as they were serialised.
+
+    index : of each unit ``unit exporter importer family title``, ``probability`` and ``shortfall_kg`` of its current month, null where it
+    abstains. records, histories : JSON of each unit, without the history, and of that.
+    """
 
     id: str
     published_at: datetime
     meta: dict[str, Any]
-    answers: list[dict[str, Any]]
+    index: list[dict[str, Any]]
+    records: dict[str, bytes]
+    histories: dict[str, bytes]
+
+    def row(self, unit: str) -> dict[str, Any]:
+        """One unit's answer, whole."""
+        return {**orjson.loads(self.records[unit]), "history": orjson.loads(self.histories[unit])}
+
+    @cached_property
+    def answers(self) -> list[dict[str, Any]]:
+        return [self.row(entry["unit"]) for entry in self.index]
+
+
+def _entry(row: dict[str, Any]) -> dict[str, Any]:
+    current = row.get("current") or {}
+    known = {name: row.get(name) for name in ("unit", "exporter", "importer", "family", "title")}
+    return known | {"probability": current.get("probability"), "shortfall_kg": current.get("shortfall_kg_mean")}
+
+
+def _lines(values: Iterable[Any]) -> bytes:
+    return b"[\n" + b",\n".join(map(orjson.dumps, values)) + b"\n]"
+
+
+def _split(content: bytes) -> list[bytes]:
+    """The values of what :func:`_lines` wrote, as they stand there: in JSON no text has a line's end in it."""
+    return content[2:-2].split(b",\n")
 
 
 def _id(published: datetime, digest: str) -> str:
@@ -99,7 +131,9 @@ class SnapshotStore:
         with self._locked() as still_held, tempfile.TemporaryDirectory(prefix="quietquota-") as partial:
             folder = Path(partial)
             fill(folder)
-            (folder / ANSWERS).write_bytes(orjson.dumps(answers))
+            (folder / ANSWERS).write_bytes(_lines({k: v for k, v in row.items() if k != "history"} for row in answers))
+            (folder / HISTORY).write_bytes(_lines(row.get("history", []) for row in answers))
+            (folder / INDEX).write_bytes(orjson.dumps([_entry(row) for row in answers]))
             files = {p.relative_to(folder).as_posix(): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
             hashes = {file: {"sha256": _digest(content), "bytes": len(content)} for file, content in files.items()}
             digest = _digest(orjson.dumps([hashes, meta], option=orjson.OPT_SORT_KEYS))
@@ -252,8 +286,16 @@ class SnapshotStore:
             raise NoSnapshot(f"{self.store.url}: nothing has been published yet; run quietquota refresh")
         self.verify(wanted)
         meta = self.manifest(wanted)
-        answers = orjson.loads(self._read(wanted, ANSWERS, meta["files"][ANSWERS]))
-        return Published(wanted, datetime.fromisoformat(meta["published_at"]), meta, answers)
+        index = orjson.loads(self._read(wanted, INDEX, meta["files"][INDEX]))
+        units = [entry["unit"] for entry in index]
+        read = [_split(self._read(wanted, file, meta["files"][file])) if units else [] for file in (ANSWERS, HISTORY)]
+        records, histories = (dict(zip(units, lines, strict=True)) for lines in read)
+        return Published(wanted, datetime.fromisoformat(meta["published_at"]), meta, index, records, histories)
+
+    def said(self, name: str, unit: str) -> dict[str, Any] | None:
+        """What a snapshot said of a unit, without its history; None where it has no such unit. Raises NoSnapshot, Damaged."""
+        at = next((n for n, entry in enumerate(orjson.loads(self.read(name, INDEX))) if entry["unit"] == unit), None)
+        return None if at is None else dict(orjson.loads(_split(self.read(name, ANSWERS))[at]))
 
     def current_at(self, instant: datetime) -> str:
         """The id that was current at `instant`. Raises NoSnapshot when that is before the first publication."""

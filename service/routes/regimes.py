@@ -49,7 +49,7 @@ from service.schemas import (
 from service.schemas import (
     Query as Asked,
 )
-from service.snapshots import ANSWERS, RELEASES, NoSnapshot
+from service.snapshots import RELEASES, NoSnapshot
 from service.snapshots import WHAT_IF as KEPT_DRAWS
 from service.what_if import Refused, Unavailable
 
@@ -60,7 +60,7 @@ COLUMNS = ("unit", "title", "abstention", "data_through", *FORECAST_COLUMNS)
 
 def _flat(found: Loaded, unit: str) -> dict[str, Any]:
     """A unit's current answer as one line of a table."""
-    row = found.rows[unit]
+    row = orjson.loads(found.records[unit])
     current = row["current"] or {}
     told = {k: v for k, v in row.items() if not isinstance(v, (dict, list))}
     return told | {k: v for k, v in current.items() if not isinstance(v, (dict, list))} | (current.get("causes") or {}) | _when(found)
@@ -68,11 +68,6 @@ def _flat(found: Loaded, unit: str) -> dict[str, Any]:
 
 def _when(found: Loaded) -> dict[str, Any]:
     return {"as_of": found.snapshot.meta["as_of"], "snapshot": found.snapshot.id}
-
-
-def _probability(found: Loaded, unit: str) -> float | None:
-    current = found.rows[unit]["current"]
-    return None if current is None else current["probability"]
 
 
 @router.get("/v1/regimes", response_model=RegimeTable, responses=ERRORS | SAME | LISTED, summary="The current table")
@@ -107,10 +102,10 @@ async def regimes(
     chosen = [
         unit
         for unit in found.order
-        if exporter in (None, (row := found.rows[unit])["exporter"])
-        and importer in (None, row["importer"])
-        and family in (None, row["family"])
-        and (min_probability == 0 or (row["current"] is not None and row["current"]["probability"] >= min_probability))
+        if exporter in (None, (entry := found.index[unit])["exporter"])
+        and importer in (None, entry["importer"])
+        and family in (None, entry["family"])
+        and (min_probability == 0 or (entry["probability"] is not None and entry["probability"] >= min_probability))
         and (before is None or before.records.get(unit) != found.records[unit])
     ]
     if sort != "-probability":
@@ -124,10 +119,11 @@ async def regimes(
 
 
 def _place(found: Loaded, unit: str, sort: str) -> tuple[bool, float, str]:
-    current = found.rows[unit]["current"]
-    if sort == "unit" or current is None:
-        return sort != "unit" and current is None, 0.0, unit
-    return False, (current["probability"] if sort == "probability" else -(current["shortfall_kg_mean"] or 0.0)), unit
+    entry = found.index[unit]
+    probability = entry["probability"]
+    if sort == "unit" or probability is None:
+        return sort != "unit" and probability is None, 0.0, unit
+    return False, (probability if sort == "probability" else -(entry["shortfall_kg"] or 0.0)), unit
 
 
 def _listed(found: Loaded, units: list[str]) -> bytes:
@@ -220,7 +216,7 @@ def _said(request: Request, unit: str, since: datetime | None, until: datetime |
     store, said = request.app.state.holder.store, []
     switches = [(at, to) for at, to in store.switches() if (since is None or at >= since) and (until is None or at <= until)]
     for at, name in switches[-limit:]:
-        row = next((r for r in orjson.loads(store.read(name, ANSWERS)) if r["unit"] == unit), None)
+        row = store.said(name, unit)
         if row is not None:
             said.append({"said_at": at.isoformat(), "snapshot": name, "abstention": row["abstention"], "month": row["current"]})
     return said

@@ -71,9 +71,9 @@ def loaded(request: Request, as_of: datetime | None) -> Loaded:
 
 def row_of(found: Loaded, unit: str) -> dict[str, Any]:
     """Raises UnknownUnit."""
-    if unit not in found.rows:
+    if unit not in found.records:
         raise UnknownUnit(f"no unit {unit!r} in snapshot {found.snapshot.id}; GET /v1/regimes lists them")
-    return found.rows[unit]
+    return found.snapshot.row(unit)
 
 
 def answer(request: Request, found: Loaded, as_of: datetime | None, parts: dict[str, bytes], if_none_match: str | None = None) -> Response:

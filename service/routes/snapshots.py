@@ -29,8 +29,8 @@ def _named(request: Request, snapshot: str) -> tuple[str, str]:
 async def families(request: Request, as_of: AsOf = None, if_none_match: IfNoneMatch = None) -> Response:
     """Each with its importers and how many of its units are given p >= 0.5."""
     found = loaded(request, as_of)
-    listed = _grouped(found.snapshot.answers, "family", "importer")
-    titles = {row["family"]: row["title"] for row in found.snapshot.answers}
+    listed = _grouped(found.snapshot.index, "family", "importer")
+    titles = {row["family"]: row["title"] for row in found.snapshot.index}
     parts = {"families": orjson.dumps([{"family": f, "title": titles[f], "importers": of, "restricted": n} for f, of, n in listed])}
     return answer(request, found, as_of, parts, if_none_match)
 
@@ -39,7 +39,7 @@ async def families(request: Request, as_of: AsOf = None, if_none_match: IfNoneMa
 async def importers(request: Request, as_of: AsOf = None, if_none_match: IfNoneMatch = None) -> Response:
     """Each with its families and how many of its units are given p >= 0.5."""
     found = loaded(request, as_of)
-    listed = _grouped(found.snapshot.answers, "importer", "family")
+    listed = _grouped(found.snapshot.index, "importer", "family")
     parts = {"importers": orjson.dumps([{"importer": i, "families": of, "restricted": n} for i, of, n in listed])}
     return answer(request, found, as_of, parts, if_none_match)
 
@@ -49,8 +49,7 @@ def _grouped(rows: list[dict[str, Any]], by: str, of: str) -> list[tuple[str, li
     for row in rows:
         groups.setdefault(row[by], []).append(row)
     return [
-        (name, [r[of] for r in members], sum((r["current"] or {}).get("probability", 0) >= 0.5 for r in members))
-        for name, members in sorted(groups.items())
+        (name, [r[of] for r in members], sum((r["probability"] or 0) >= 0.5 for r in members)) for name, members in sorted(groups.items())
     ]
 
 

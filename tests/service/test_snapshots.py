@@ -35,7 +35,7 @@ def store(tmp_path):
 def test_a_published_snapshot_is_current_verified_and_complete(store):
     name = publish(store)
     assert store.current_id() == name
-    assert store.verify(name) == 2
+    assert store.verify(name) == 4
     loaded = store.load()
     assert (loaded.id, loaded.answers, loaded.published_at) == (name, [answer()], WHEN)
 
@@ -45,7 +45,7 @@ def test_an_empty_store_says_what_to_run(store):
         store.load()
 
 
-@pytest.mark.parametrize("file", ["answers.json", "report.html"])
+@pytest.mark.parametrize("file", ["answers.json", "history.json", "index.json", "report.html"])
 @pytest.mark.parametrize("harm", ["flip", "truncate", "remove", "add"])
 def test_any_altered_file_is_refused_and_named(store, file, harm):
     name = publish(store)
