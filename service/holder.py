@@ -1,5 +1,6 @@
 """The snapshot in memory: verified, its records serialised once, replaced whole when another becomes current."""
 
+import bisect
 import hashlib
 import logging
 import threading
@@ -97,6 +98,7 @@ class Holder:
         self._ready: OrderedDict[str, Ready] = OrderedDict()
         self._bytes, self._seen = 0, (0, 0)
         self._looked, self._looking = -float("inf"), threading.Lock()
+        self._switches: tuple[Any, list[tuple[datetime, str]]] | None = None
 
     def current(self) -> Loaded:
         """Raises NoSnapshot where there has been none yet."""
@@ -189,7 +191,26 @@ class Holder:
 
     def at(self, instant: datetime) -> Loaded:
         """The snapshot that was current at `instant`. Raises NoSnapshot, Damaged, OSError."""
-        return self.by_id(self.store.current_at(instant))
+        history = self._history(instant)
+        found = bisect.bisect_right(history, instant, key=lambda switch: switch[0])
+        if not found:
+            raise NoSnapshot(f"nothing had been published at {instant.isoformat()}")
+        return self.by_id(history[found - 1][1])
+
+    def _history(self, instant: datetime) -> list[tuple[datetime, str]]:
+        """Every switch up to `instant` at least: read anew where the pointer was written since, in a bucket from time to time."""
+        if not self._every:
+            try:
+                seen = self._pointer.stat()
+                mark: Any = seen.st_ino, seen.st_mtime_ns
+            except OSError:
+                mark = object()
+        else:
+            recent = time.time() - instant.timestamp() < 2 * self._every
+            mark = object() if recent else int(time.monotonic() / self._every)
+        if self._switches is None or self._switches[0] != mark:
+            self._switches = mark, self.store.switches()
+        return self._switches[1]
 
     def by_id(self, name: str) -> Loaded:
         """Raises NoSnapshot, Damaged, OSError."""
