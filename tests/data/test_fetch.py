@@ -80,7 +80,7 @@ def test_a_server_that_never_answers_well_is_given_up_with_its_last_answer(serve
         ((200, {"Content-Type": "text/html"}, b"<p>"), "web page"),
     ],
 )
-def test_an_answer_that_will_not_change_is_final(server, waits, memory, answer, says):
+def test_api10_what_is_no_file_of_figures_is_refused_at_once(server, waits, memory, answer, says):
     server.answers = [answer]
     with pytest.raises(FetchError, match=says):
         fetch(server.address, memory, sleep=waits.append)

@@ -123,3 +123,41 @@ def test_what_was_said_is_said_again_byte_for_byte_after_publications_and_a_roll
     for path, was, now in zip(asked, before, after, strict=True):
         assert (now.status_code, now.content) == (200, was.content), path
         assert now.headers["etag"] == was.headers["etag"], path
+
+
+def test_api1_no_object_is_one_keys_own_and_no_route_tells_of_keys(store):
+    """Whoever may read may read all there is; what belongs to somebody, the keys, is not to be had over HTTP."""
+    kept = Keys(store.store)
+    mine, other = (kept.add(name, ("read",), None) for name in ("mine", "other"))
+    with served(store) as client:
+        paths = client.get("/openapi.json").json()["paths"]
+        assert not [path for path in paths if "key" in path]
+        for path in (
+            "/v1/keys",
+            f"/v1/keys/{other[1].id}",
+            f"/v1/snapshots/..%2F..%2Fkeys%2F{other[1].id}.json",
+            f"/keys/{other[1].id}.json",
+        ):
+            assert client.get(path, headers={"Authorization": f"Bearer {mine[0]}"}).status_code == 404, path
+
+
+def test_api3_properties_that_are_not_the_askers_to_set_or_to_see_are_neither(client):
+    for foreign in ({"webhook_since": "2020-01-01T00:00:00Z"}, {"id": "standing"}, {"secret": "whsec_x"}):
+        assert client.put("/v1/alert-rules/desk", json={"on": 0.8, "off": 0.5} | foreign).status_code == 422, foreign
+    client.put("/v1/alert-rules/desk", json={"on": 0.8, "off": 0.5, "webhook": "https://example.org/"})
+    secret = client.post("/v1/alert-rules/desk/secret").json()["secret"]
+    for path in ("/v1/alert-rules", "/v1/alert-rules/desk", "/v1/deliveries?state=pending", "/v1/alerts", "/metrics"):
+        assert secret.removeprefix("whsec_") not in client.get(path).text, path
+
+
+def test_api6_what_costs_more_than_a_look_counts_for_more(store):
+    with served(store, rate=10.0) as client:
+        asked = [client.post("/v1/regimes/CHN.JPN.magnets/what-if", json={"releases": []}).status_code for _ in range(4)]
+    assert asked == [422, 422, 429, 429], "two at once of twenty, and each counts ten"
+
+
+def test_api9_every_path_is_described_and_of_this_version(client):
+    described = set(client.get("/openapi.json").json()["paths"])
+    for path in ("/v0/regimes", "/v2/regimes", "/regimes", "/debug", "/admin", "/redoc", "/v1", "/v1/runs", "/static/x", "/.git/config"):
+        assert client.get(path).status_code == 404, path
+    assert {path for path in described if not path.startswith("/v1/")} == {"/healthz", "/readyz", "/metrics"}

@@ -196,12 +196,12 @@ WRONG = [
 
 
 @pytest.mark.parametrize("url", [*(f"https://{host}/" for host in WITHIN), *WRONG])
-def test_nothing_is_sent_to_an_address_within(url):
+def test_api7_nothing_is_sent_to_an_address_within(url):
     with pytest.raises(Unreachable):
         addresses(url, private=False)
 
 
-def test_a_name_that_resolves_otherwise_a_moment_later_changes_nothing(monkeypatch):
+def test_api7_a_name_that_resolves_otherwise_a_moment_later_changes_nothing(monkeypatch):
     """DNS rebinding: the address that was checked is the one that is called; and one address within among several is enough to refuse."""
 
     def resolves(*to):
