@@ -439,6 +439,10 @@ class WhatIfCovariate(_Schema):
 class WhatIf(_Schema):
     """Figures, or a path of tension, or both."""
 
+    model_config = ConfigDict(
+        json_schema_extra={"anyOf": [{"required": [n], "properties": {n: {"minItems": 1}}} for n in ("releases", "covariates")]}
+    )
+
     releases: list[WhatIfRelease] = Field(default=[], max_length=500, description="Figures.")
     covariates: list[WhatIfCovariate] = Field(default=[], max_length=500, description="Covariates.")
 
