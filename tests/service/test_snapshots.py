@@ -222,7 +222,7 @@ def test_a_store_in_a_bucket_keeps_the_same_promises(bucket, monkeypatch):
     store = SnapshotStore(bucket)
     first = publish(store)
     second = publish(store, text="two", now=WHEN + timedelta(days=1))
-    assert (store.current_id(), store.ids(), store.verify(second)) == (second, [first, second], 2)
+    assert (store.current_id(), store.ids(), store.verify(second)) == (second, [first, second], 4)
     assert store.current_at(WHEN + timedelta(hours=1)) == first
     store.store.write(f"snapshots/{second}/report.html", b"altered")
     with pytest.raises(Damaged, match=r"report\.html"):
