@@ -55,8 +55,17 @@ TEXTS = frozenset(("unit", "title", "abstention", "data_through", "as_of", "expo
 """Columns of a list that are text; the others are numbers."""
 
 
+EARLIEST = datetime(1000, 1, 1, tzinfo=UTC)
+
+
 def utc(instant: datetime) -> datetime:
-    return instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant.astimezone(UTC)
+    """`instant` in UTC; before the year 1000, and where UTC has no such year, the nearest that can be written in four digits."""
+    if instant.tzinfo is None:
+        instant = instant.replace(tzinfo=UTC)
+    try:
+        return max(instant.astimezone(UTC), EARLIEST)
+    except OverflowError:
+        return EARLIEST if instant.year < EARLIEST.year else datetime.max.replace(tzinfo=UTC)
 
 
 def loaded(request: Request, as_of: datetime | None) -> Loaded:

@@ -161,3 +161,16 @@ def test_api9_every_path_is_described_and_of_this_version(client):
     for path in ("/v0/regimes", "/v2/regimes", "/regimes", "/debug", "/admin", "/redoc", "/v1", "/v1/runs", "/static/x", "/.git/config"):
         assert client.get(path).status_code == 404, path
     assert {path for path in described if not path.startswith("/v1/")} == {"/healthz", "/readyz", "/metrics"}
+
+
+@pytest.mark.parametrize("instant", ["0001-01-01T00:00:00%2B14:00", "9999-12-31T23:59:59-12:00", "0300-01-01", "0001-01-01"])
+def test_instants_at_the_ends_of_time_are_instants(client, instant):
+    for path in (
+        "/v1/regimes?as_of={}",
+        "/v1/regimes?changed_since={}",
+        "/v1/regimes/CHN.JPN.magnets/history?kind=as_published&published_to={}",
+    ):
+        assert client.get(path.format(instant)).status_code in (200, 404), path
+    found = client.get(f"/v1/snapshots?since={instant}").json()["snapshots"]
+    assert len(found) == (0 if instant[0] == "9" else 1)
+    assert client.get(f"/v1/alerts?since={instant}").status_code == 200
