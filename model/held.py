@@ -14,7 +14,7 @@ from model.states import states
 
 DRAWS = 64
 """Draws that are held: enough for a probability to 0.02 beside its own spread, few enough to be filtered in tens of milliseconds."""
-AS_DRAWN = ("rho", "spare", "relief", "parting", "hold", "onset", "pace", "entry", "exit", "move", "slope")
+AS_DRAWN = ("rho", "spare", "relief", "parting", "hold", "pace", "entry", "exit", "move", "slope")
 """Arguments of the kernel that no figure enters."""
 
 
@@ -48,7 +48,7 @@ def held(draws: dict[str, np.ndarray], graph: Graph, panel: Panel, a: Assumption
     for i, importer in enumerate(importers):
         units, rows = np.flatnonzero(f.importer == i), np.flatnonzero(f.importer[f.unit] == i)
         per_draw = {n: every[n][:, rows] for n in of_series} | {n: every[n][:, units] for n in of_unit}
-        per_draw |= {n: every[n] for n in ("pace", "exit", "move", "slope")} | {"onset": every["onset"][:, i]}
+        per_draw |= {n: every[n] for n in ("pace", "exit", "move", "slope")}
         per_draw |= {
             "bias": np.zeros((samples, len(rows))) if bias is None else bias[:, rows],
             "transit": np.zeros(samples) if transit is None else transit[:, i],

@@ -160,8 +160,12 @@ class Held:
             raise NotAsked(f"the fit has seen no flow from both sides, so it cannot say what a figure of {office}'s office means")
         return told, min(touched)
 
+    def rows(self, unit: str) -> list[int]:
+        """The unit's series."""
+        return [n for n, c in enumerate(self.arrays["chain"]) if self.units[c] == unit]
+
     def _row(self, unit: str, hs: str | None) -> int:
-        rows = [n for n, c in enumerate(self.arrays["chain"]) if self.units[c] == unit]
+        rows = self.rows(unit)
         codes = [self.hs[n] for n in rows]
         if hs is None and len(rows) == 1:
             return rows[0]
@@ -190,8 +194,7 @@ def answer(held: Held, unit: str, releases: Sequence[Mapping[str, Any]], covaria
     before, after = held.before(unit), held.believed(unit, figures)
     even = np.full(len(before.cause), 1 / len(before.cause))
     weight = _weights(after.log_likelihood - before.log_likelihood)
-    rows = [n for n, c in enumerate(held.arrays["chain"]) if held.units[c] == unit]
-    seen = (figures.kind[rows] != MISSING).any((0, 1))
+    seen = (figures.kind[held.rows(unit)] != MISSING).any((0, 1))
     return {
         "draws": len(weight),
         "effective_draws": round(float(1 / (weight**2).sum()), 1),

@@ -1,6 +1,5 @@
 """The snapshot in memory: verified, its records serialised once, replaced whole when another becomes current."""
 
-import bisect
 import hashlib
 import logging
 import threading
@@ -14,7 +13,7 @@ from typing import Any
 import orjson
 
 from data.store import Folder
-from service.snapshots import Damaged, NoSnapshot, Published, SnapshotStore
+from service.snapshots import Damaged, NoSnapshot, Published, SnapshotStore, current_among
 
 log = logging.getLogger("quietquota.serve")
 CACHING = "private, no-cache"
@@ -191,11 +190,7 @@ class Holder:
 
     def at(self, instant: datetime) -> Loaded:
         """The snapshot that was current at `instant`. Raises NoSnapshot, Damaged, OSError."""
-        history = self._history(instant)
-        found = bisect.bisect_right(history, instant, key=lambda switch: switch[0])
-        if not found:
-            raise NoSnapshot(f"nothing had been published at {instant.isoformat()}")
-        return self.by_id(history[found - 1][1])
+        return self.by_id(current_among(self._history(instant), instant))
 
     def _history(self, instant: datetime) -> list[tuple[datetime, str]]:
         """Every switch up to `instant` at least: read anew where the pointer was written since, in a bucket from time to time."""

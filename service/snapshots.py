@@ -19,6 +19,7 @@ In a folder or a bucket (:mod:`data.store`)::
 A snapshot without a manifest does not exist. Reading needs neither PyMC nor ArviZ nor xarray.
 """
 
+import bisect
 import hashlib
 import json
 import re
@@ -113,6 +114,14 @@ def _of_posterior(file: str) -> bool:
 
 def _digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
+
+
+def current_among(switches: list[tuple[datetime, str]], instant: datetime) -> str:
+    """The id that was current at `instant`. Raises NoSnapshot when that is before the first of `switches`."""
+    found = bisect.bisect_right(switches, instant, key=lambda switch: switch[0])
+    if not found:
+        raise NoSnapshot(f"nothing had been published at {instant.isoformat()}")
+    return switches[found - 1][1]
 
 
 class SnapshotStore:
@@ -299,7 +308,4 @@ class SnapshotStore:
 
     def current_at(self, instant: datetime) -> str:
         """The id that was current at `instant`. Raises NoSnapshot when that is before the first publication."""
-        found = [to for at, to in self.switches() if at <= instant]
-        if not found:
-            raise NoSnapshot(f"nothing had been published at {instant.isoformat()}")
-        return found[-1]
+        return current_among(self.switches(), instant)

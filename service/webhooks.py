@@ -183,9 +183,8 @@ def _tried(store: Store, send: Send, delivery: Delivery, body: bytes, rule: Aler
         error = f"{type(failure).__name__}: {failure}"[:300]
         state = "pending" if tries <= len(WAITS) else "dead"
         next_at = now + timedelta(seconds=WAITS[tries - 1]) if state == "pending" else None
-    told = Delivery(
-        alert=delivery.alert, rule=rule.id, url=rule.webhook, state=state, tries=tries, tried_at=now, next_at=next_at, error=error
-    )  # fmt: skip
+    now_is = {"url": rule.webhook, "state": state, "tries": tries, "tried_at": now, "next_at": next_at, "error": error}
+    told = delivery.model_copy(update=now_is)
     store.write(f"{DELIVERIES}/{state}/{told.alert}.json", told.model_dump_json().encode())
     if state != "pending" and store.exists(waiting := f"{DELIVERIES}/pending/{told.alert}.json"):
         store.delete(waiting)

@@ -84,7 +84,7 @@ def thinkable(draws, first, months, unknown=3):
     drawn = {
         "plain": usual + rng.normal(0, 0.05, (D, N, 1)) + np.zeros((D, N, T)), "process": np.full((D, N, T), 0.02), "wide": wide,
         "own_hurdle": np.full((D, N), -3.0), "rho": np.full((D, N), 0.2), "spare": np.zeros((D, N)), "bias": np.zeros((D, N)),
-        "relief": np.zeros((D, N, T)), "parting": np.zeros((D, N, T)), "hold": np.zeros((D, N, T)), "onset": np.full((D, T), 0.01),
+        "relief": np.zeros((D, N, T)), "parting": np.zeros((D, N, T)), "hold": np.zeros((D, N, T)),
         "entry": np.tile([0.002, 0.4, 0.4, 0.02, 0.02, 0.002], (D, N, 1)), "pace": np.full((D, 2), 0.3), "exit": np.full((D, 6), 0.1),
         "move": np.stack([transitions(a, rates)] * D), "slope": np.ones(D), "transit": np.full(D, 0.2), "frontload": np.full(D, 0.1),
         "reporting_exporter": np.full(D, 0.005), "reporting_importer": np.full(D, 0.02), "preliminary": np.full(D, 0.001),

@@ -1,6 +1,9 @@
 """Small files and figures that several tests write."""
 
+import threading
+from contextlib import contextmanager
 from datetime import UTC, datetime
+from http.server import ThreadingHTTPServer
 
 import numpy as np
 import pandas as pd
@@ -27,3 +30,16 @@ def simulated_csv(seed: int = 7, months: int = 60, importers: tuple[str, ...] = 
                 released = (period + 1).to_timestamp() + pd.Timedelta(days=19 if reporter == "CHN" else 27)
                 rows.append(f"{reporter},CHN,{importer},850511,{period},{kg * factor:.0f},,{released.isoformat()}Z")
     return csv(*rows)
+
+
+@contextmanager
+def listening(handler, path):
+    """A server on loopback that answers as `handler` does; ``address`` is that of `path` on it."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    server.address = f"http://127.0.0.1:{server.server_port}{path}"
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield server
+    server.shutdown()
+    thread.join()
+    server.server_close()

@@ -25,6 +25,7 @@ from service.routes.shared import (
     Slug,
     UnitId,
     answer,
+    entry_of,
     lines,
     loaded,
     page,
@@ -147,10 +148,10 @@ async def query(request: Request, asked: Asked) -> Response:
 def what_if(request: Request, unit: UnitId, asked: WhatIf, as_of: AsOf = None) -> Response:
     """Probabilities before and after figures that nobody has reported, or a path of tension, by filtering the draws that were published."""
     found = loaded(request, as_of)
-    row = row_of(found, unit)
-    if f"{KEPT_DRAWS}/{row['importer']}.npz" not in found.snapshot.meta["files"]:
-        raise NoSnapshot(f"snapshot {found.snapshot.id} was published without draws of {row['importer']} that could be filtered")
-    question = {"snapshot": found.snapshot.id, "importer": row["importer"], "unit": unit} | asked.model_dump()
+    importer = entry_of(found, unit)["importer"]
+    if f"{KEPT_DRAWS}/{importer}.npz" not in found.snapshot.meta["files"]:
+        raise NoSnapshot(f"snapshot {found.snapshot.id} was published without draws of {importer} that could be filtered")
+    question = {"snapshot": found.snapshot.id, "importer": importer, "unit": unit} | asked.model_dump()
     try:
         told = request.app.state.what_if.ask(question)
     except Refused as error:
@@ -166,7 +167,7 @@ def what_if(request: Request, unit: UnitId, asked: WhatIf, as_of: AsOf = None) -
 async def regime(request: Request, unit: UnitId, as_of: AsOf = None, if_none_match: IfNoneMatch = None) -> Response:
     """p(restricted) with its competing explanations, severity and shortfall."""
     found = loaded(request, as_of)
-    row_of(found, unit)
+    entry_of(found, unit)
     return answer(request, found, as_of, {"regime": found.records[unit]}, if_none_match)
 
 
@@ -275,7 +276,7 @@ async def releases(
 ) -> Response:
     """Every release of the unit's cells known at `data_as_of`, oldest first: what month it is about, and when it could first be known."""
     found = loaded(request, as_of)
-    row_of(found, unit)
+    entry_of(found, unit)
     store = request.app.state.holder.store
     if RELEASES not in found.snapshot.meta["files"]:
         raise NoSnapshot(f"snapshot {found.snapshot.id} was published without the figures behind it")

@@ -78,10 +78,16 @@ def loaded(request: Request, as_of: datetime | None) -> Loaded:
     return holder.at(instant)  # type: ignore[no-any-return]
 
 
-def row_of(found: Loaded, unit: str) -> dict[str, Any]:
-    """Raises UnknownUnit."""
-    if unit not in found.records:
+def entry_of(found: Loaded, unit: str) -> dict[str, Any]:
+    """What the index has of a unit. Raises UnknownUnit."""
+    if unit not in found.index:
         raise UnknownUnit(f"no unit {unit!r} in snapshot {found.snapshot.id}; GET /v1/regimes lists them")
+    return found.index[unit]
+
+
+def row_of(found: Loaded, unit: str) -> dict[str, Any]:
+    """A unit's answer, whole. Raises UnknownUnit."""
+    entry_of(found, unit)
     return found.snapshot.row(unit)
 
 

@@ -1,12 +1,12 @@
 """Fetching, from a real server on loopback that is slow to answer, refuses, or has nothing new."""
 
 import json
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 import urllib3
+from support import listening
 
 from data.observations import InputError
 from data.sources import fetch as fetching
@@ -35,15 +35,9 @@ def server():
         def log_message(self, *of):
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.asked, server.answers = [], []
-    server.address = f"http://127.0.0.1:{server.server_port}/file.csv"
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield server
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with listening(Handler, "/file.csv") as server:
+        server.asked, server.answers = [], []
+        yield server
 
 
 @pytest.fixture

@@ -4,14 +4,14 @@ import json
 import shutil
 import ssl
 import subprocess
-import threading
 from datetime import timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 
 import pytest
 from answers import META, WHEN, filled, unit
 from fastapi.testclient import TestClient
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
+from support import listening
 from typer.testing import CliRunner
 
 from data.store import Locked
@@ -43,15 +43,9 @@ def receiver():
         def log_message(self, *of):
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.answers, server.came = [204], []
-    server.url = f"http://127.0.0.1:{server.server_port}/hook"
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield server
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with listening(Handler, "/hook") as server:
+        server.answers, server.came = [204], []
+        yield server
 
 
 @pytest.fixture
@@ -69,7 +63,7 @@ def raised(store, url, n=1, start=0):
 
 def test_an_alert_arrives_once_and_independent_code_verifies_it(store, receiver):
     secret = new_secret(store.store, "desk").secret
-    raised(store, receiver.url)
+    raised(store, receiver.address)
     assert [(d.state, d.tries) for d in deliver(store.store, sender(private=True))] == [("done", 1)]
     assert deliver(store.store, sender(private=True)) == []
     [(_, headers, body)] = receiver.came
@@ -86,19 +80,19 @@ def test_while_secrets_change_over_either_verifies_and_then_only_the_new_one(sto
     now = webhooks.datetime.now(webhooks.UTC)
     old, new = (new_secret(store.store, "desk", now + timedelta(hours=h)) for h in (-1, 0))
     assert (old.others_hold_until, new.others_hold_until) == (None, now + timedelta(hours=24))
-    raised(store, receiver.url)
+    raised(store, receiver.address)
     deliver(store.store, sender(private=True))
     _, headers, body = receiver.came[0]
     for one in (old, new):
         Webhook(one.secret).verify(body, {name.lower(): value for name, value in headers.items()})
-    raised(store, receiver.url, start=1)
+    raised(store, receiver.address, start=1)
     deliver(store.store, sender(private=True), now + timedelta(hours=25))
     assert len(receiver.came[1][1]["webhook-signature"].split()) == 1
 
 
 def test_sixteen_tries_in_seventy_two_hours_and_then_it_is_a_dead_letter_that_can_be_taken_up_anew(store, receiver):
     receiver.answers = [500]
-    raised(store, receiver.url)
+    raised(store, receiver.address)
     at, tries = WHEN, []
     while (done := deliver(store.store, sender(private=True), at)) and done[0].state == "pending":
         tries.append(at)
@@ -124,7 +118,7 @@ def test_sixteen_tries_in_seventy_two_hours_and_then_it_is_a_dead_letter_that_ca
 @pytest.mark.parametrize("status", [302, 404, 410, 429, 503])
 def test_whatever_is_no_receipt_is_tried_again(store, receiver, status):
     receiver.answers = [status, 200]
-    raised(store, receiver.url)
+    raised(store, receiver.address)
     first = deliver(store.store, sender(private=True), WHEN)
     assert (first[0].state, first[0].next_at) == ("pending", WHEN + timedelta(seconds=WAITS[0]))
     assert [d.state for d in deliver(store.store, sender(private=True), first[0].next_at)] == ["done"]
@@ -153,7 +147,7 @@ def test_a_receiver_that_is_down_slow_or_has_a_bad_certificate_is_tried_again(st
 
 
 def test_what_is_killed_between_sending_and_writing_is_sent_again_under_the_same_id(store, receiver, monkeypatch):
-    raised(store, receiver.url)
+    raised(store, receiver.address)
 
     def killed(*of):
         raise KeyboardInterrupt
@@ -167,10 +161,10 @@ def test_what_is_killed_between_sending_and_writing_is_sent_again_under_the_same
 
 
 def test_two_do_not_deliver_at_once_and_what_was_raised_before_the_webhook_is_not_sent(store, receiver):
-    raised(store, receiver.url, n=3)
+    raised(store, receiver.address, n=3)
     with store.store.lock(".deliver.lock", 0.0), pytest.raises(Locked):
         deliver(store.store, sender(private=True))
-    later = AlertRule(id="desk", on=0.5, off=0.5, webhook=receiver.url + "/new")
+    later = AlertRule(id="desk", on=0.5, off=0.5, webhook=receiver.address + "/new")
     alerts.put(store.store, later, WHEN + timedelta(days=1, hours=1))
     alerts.put(store.store, later, WHEN + timedelta(days=9))
     assert [d.state for d in deliver(store.store, sender(private=True))] == ["done"]
