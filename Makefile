@@ -24,6 +24,14 @@ serve: .venv/.installed  ## serve what was published, on http://127.0.0.1:8000
 test: .venv/.installed  ## lint, types, import contracts, fast tests, then slow ones; offline
 	@scripts/test
 
+test-browser: .venv/.installed  ## the pages in a real Chromium (installed by the distribution's package manager where it is missing)
+	@scripts/install-browser
+	@$(BIN)/pytest -m browser tests/browser
+
+screenshots: .venv/.installed  ## pictures of what the demo published -> docs/img
+	@scripts/install-browser
+	@$(BIN)/python scripts/screenshots ./var docs/img
+
 validate: .venv/.installed  ## calibration on simulated worlds, parts, real figures -> docs/validation.md (under an hour; resumes)
 	@PYTHONPATH=. OMP_NUM_THREADS=1 $(BIN)/python tests/statistical/validate.py
 	@$(BIN)/pytest -m statistical tests/statistical
@@ -37,4 +45,4 @@ locks: .venv/.installed  ## resolve the lock files anew (needs the network)
 clean:  ## remove the environment and its caches; published snapshots in var/ stay
 	rm -rf .venv .tools .cache
 
-.PHONY: help demo serve test validate bench locks clean
+.PHONY: help demo serve test test-browser screenshots validate bench locks clean

@@ -2,11 +2,15 @@
 
 R-hat and effective sample size: Vehtari, Gelman, Simpson, Carpenter & Buerkner (2021), Bayesian Analysis 16(2):
 R-hat below 1.01, and 100 effective draws a chain in bulk and tail. Divergences: Betancourt (2017), arXiv:1701.02434.
-BFMI below 0.3: Betancourt (2016), arXiv:1604.00695.
+BFMI below 0.3: Betancourt (2016), arXiv:1604.00695. Pareto k: Vehtari, Simpson, Gelman, Yao & Gabry (2024), JMLR 25(72). LOO-PIT:
+Säilynoja, Bürkner & Vehtari (2022), Statistics and Computing 32, 32; cells of one unit are not independent, so the threshold is a distance
+that matters and not the one that chance allows. Power-scaling: Kallioinen, Paananen, Bürkner & Vehtari (2024), Statistics and Computing 34,
+57.
 """
 
+import warnings
 from dataclasses import asdict, dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import arviz_stats as azs
 import numpy as np
@@ -17,6 +21,8 @@ from model.modes import NATS, Rival
 
 Outcome = Literal["PASS", "REVIEW", "FAIL"]
 _ORDER: tuple[Outcome, ...] = ("PASS", "REVIEW", "FAIL")
+SENSITIVE = 0.05
+"""Power-scaling sensitivity from which a parameter is said to be sensitive."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +91,53 @@ def _mode_check(rivals: list[Rival]) -> Check:
         "rival_modes", float(len(near)), 0.0, 0.0, "FAIL" if near else "PASS", worst,
         f"of {len(rivals)} dispersed chains, those in another mode within {NATS:g} nats",
     )  # fmt: skip
+
+
+def figure_checks(health: xr.DataTree) -> list[Check]:
+    """Does the fit describe the figures? health : of :func:`model.pointwise.health`."""
+    with warnings.catch_warnings():
+        # Of large k, which is what is asked.
+        warnings.simplefilter("ignore")
+        loo = azs.loo(health, var_name="log_flow", pointwise=True)
+        pit = np.sort(np.ravel(azs.loo_pit(replicated(health), var_names="log_flow")["log_flow"].values))
+    k = loo.pareto_k.values
+    n = int(np.argmax(k))
+    place = loo.pareto_k.isel(cell=n)
+    even = (np.arange(len(pit)) + 0.5) / len(pit)
+    at = int(np.argmax(np.abs(pit - even)))
+    table = [
+        ("pareto_k_over", float(np.mean(k > loo.good_k)), 0.05, 0.2, f"{place['unit'].item()} {place['period'].item()}: k {k[n]:.2f}",
+         f"unit-months that alone move the fit (share with Pareto k over {loo.good_k:.2f})"),
+        ("loo_pit_distance", float(np.abs(pit - even)[at]), 0.1, 0.2, f"at {even[at]:.2f}",
+         "what is said of left-out months is as sure as it should be (largest distance of LOO-PIT from uniform)"),
+    ]  # fmt: skip
+    return [Check(n, v, t, r, _judge(v, t, r), w, m) for n, v, t, r, w, m in table]
+
+
+def replicated(health: xr.DataTree) -> xr.DataTree:
+    """`health`, of the draws only that have replicates."""
+    draw = health["posterior_predictive"]["draw"]
+    groups = {name: health[name].to_dataset() for name in ("posterior", "log_likelihood", "posterior_predictive", "observed_data")}
+    return xr.DataTree.from_dict({name: v.sel(draw=draw) if "draw" in v.dims else v for name, v in groups.items()})
+
+
+def power_scaling(health: xr.DataTree) -> list[dict[str, Any]]:
+    """Of each parameter that stands for the whole panel: ``name``, its sensitivity to its own ``prior`` and to the ``likelihood``, and the
+    ``reading``; the most sensitive to the prior first."""
+    names = [str(name) for name in health["prior"].data_vars]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        prior = azs.psense(health, var_names=names, group_var_names=names, group="prior")
+        likelihood = azs.psense(health, var_names=names, group="likelihood")
+    found: list[dict[str, Any]] = [{"name": n, "prior": float(prior[n]), "likelihood": float(likelihood[n])} for n in names]
+    for one in found:
+        to_prior, to_figures = one["prior"] >= SENSITIVE, one["likelihood"] >= SENSITIVE
+        one["reading"] = (
+            "prior and figures pull apart" if to_prior and to_figures
+            else "the prior decides: figures are silent" if to_prior
+            else "the figures decide" if to_figures else "neither moves it"
+        )  # fmt: skip
+    return sorted(found, key=lambda one: -one["prior"])
 
 
 def outcome(checks: list[Check]) -> Outcome:

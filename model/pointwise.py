@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import arviz_stats as azs
 import numpy as np
+import pymc as pm
 import xarray as xr
 from pymc.stats import compute_log_likelihood, compute_log_prior
 
@@ -18,6 +19,7 @@ from model.fit import Fit, fit, set_data
 from model.frame import Frame
 from model.graph import graph_of
 from model.layers import draws_of
+from model.predictive import one_step
 from model.spec import Assumptions, Computation
 from model.update import extend
 
@@ -45,6 +47,28 @@ def with_densities(fit: Fit, draws: int = 250, by: Literal["cell", "period"] = "
         cells, kg = (v.isel(period=_seen(f)).sum("unit") for v in (cells, kg))
     tree["log_likelihood"] = xr.DataTree(xr.Dataset({"log_flow": cells}))
     tree["observed_data"] = xr.DataTree(xr.Dataset({"log_flow": np.log(kg.clip(1))}))
+    return tree
+
+
+def health(fit: Fit, draws: int = 200, replicates: int = 50, seed: int = 0, prior: int = 1000) -> xr.DataTree:
+    """:func:`with_densities` of cells with a positive figure, and what ArviZ's checks compare them with: ``posterior_predictive``, for
+    `replicates` of the draws a chain each month given those before it (:func:`model.predictive.one_step`), and ``prior``, of the parameters
+    that stand for the whole panel."""
+    rng, f = np.random.default_rng(seed), fit.graph.frame
+    tree = with_densities(fit, draws)
+    cells = tree["log_likelihood"].to_dataset()["log_flow"]
+    kept = np.unique(np.linspace(0, cells.sizes["draw"] - 1, replicates).round().astype(int))
+    unit, period = np.nonzero(~np.isnan(f.observed_kg))
+    flows = one_step(fit.graph, draws_of(tree["posterior"].to_dataset().isel(draw=kept)), rng)[:, unit, period]
+    traded = np.isfinite(flows).all(0)
+    some = cells.isel(draw=kept)
+    for group, values in {"posterior_predictive": some.copy(data=flows.reshape(some.shape)), "log_likelihood": cells}.items():
+        tree[group] = xr.DataTree(xr.Dataset({"log_flow": values.isel(cell=traded)}))
+    tree["observed_data"] = xr.DataTree(tree["observed_data"].to_dataset().isel(cell=traded))
+    wanted = {v.name: v for v in fit.graph.model.free_RVs if v.ndim == 0}
+    drawn = pm.draw([*wanted.values()], prior, mode="FAST_COMPILE", random_seed=rng)
+    named = {name: (("chain", "draw"), values[None]) for name, values in zip(wanted, drawn, strict=True)}
+    tree["prior"] = xr.DataTree(xr.Dataset(named))  # type: ignore[arg-type]
     return tree
 
 

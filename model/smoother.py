@@ -124,8 +124,8 @@ def smooth(p, campaign, state):
 @compiled
 def evidence_on_grid(p, t, moved, relief_at, parting_at, hold_at, widened, campaign, state):
     """out[c, n] = log p(y_ct | months before t) were, in month t, x of its series less by moved[n], the relief, parting and hold
-    relief_at[n], parting_at[n] and hold_at[n], and the square of the scale more by widened[n]; each chain on its own, from the filter
-    to t - 1. Only months t - 1 and t are looked at.
+    relief_at[c, n], parting_at[c, n] and hold_at[c, n], and the square of the scale more by widened[n]; each chain on its own, from the
+    filter to t - 1. Only months t - 1 and t are looked at.
     """
     C, points = p.entry.shape[0], moved.size
     out, tables, weight = np.empty((C, points)), tabulated(p), np.empty(N_MOVES)
@@ -145,7 +145,7 @@ def evidence_on_grid(p, t, moved, relief_at, parting_at, hold_at, widened, campa
         for b in range(blocks):
             for lane in range(WIDTH):
                 n = min(b * WIDTH + lane, points - 1)
-                room.parting[b, lane], room.hold[b, lane] = parting_at[n], hold_at[n]
+                room.parting[b, lane], room.hold[b, lane] = parting_at[c, n], hold_at[c, n]
                 for r in range(tables.ranks.shape[0]):
                     m = tables.ranks[r, c]
                     shown = p.kind[m, t] if m >= 0 else MISSING
@@ -153,7 +153,7 @@ def evidence_on_grid(p, t, moved, relief_at, parting_at, hold_at, widened, campa
                     x_before, relief_before = (p.x[m, t - 1], p.relief[c, t - 1]) if paired else (0.0, 0.0)
                     show(
                         room.shown[b, r], lane, shown, p.x[m, t] - moved[n], x_before, paired, np.sqrt(p.scale[m, t] ** 2 + widened[n]),
-                        p.rho[m], p.hurdle[m, t], p.slope, relief_at[n], relief_before, p.spare[m],
+                        p.rho[m], p.hurdle[m, t], p.slope, relief_at[c, n], relief_before, p.spare[m],
                     )  # fmt: skip
             reach(p, tables, room, b, earlier)
         for n in range(points):

@@ -11,19 +11,21 @@ import xarray as xr
 from data.panel import Panel
 from model.causes import CAUSES
 from model.checks import Check, outcome, records
+from model.context import contexts
 from model.spec import Assumptions, Computation
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """tree : DataTree with groups posterior, sample_stats, log_likelihood, panel, regimes.
+    """tree : DataTree with groups posterior, sample_stats, panel, regimes and health.
 
-    meta : JSON-able facts about it. rows : one JSON-able answer a unit, in panel order.
+    meta : JSON-able facts about it. rows : one JSON-able answer a unit, in panel order. contexts : what is drawn beside it, by unit.
     """
 
     tree: xr.DataTree
     meta: dict[str, Any]
     rows: list[dict[str, Any]]
+    contexts: dict[str, dict[str, Any]]
 
 
 def assemble(
@@ -37,10 +39,14 @@ def assemble(
     versions: dict[str, str],
     fitted_at: datetime,
     revisions: list[dict[str, Any]],
+    health: xr.DataTree | None = None,
 ) -> Snapshot:
-    """revisions : how late and how much revised the figures are, one record a source and reporter."""
-    groups = {name: posterior[name].to_dataset() for name in ("posterior", "sample_stats", "log_likelihood") if name in posterior}
+    """revisions : how late and how much revised the figures are, one record a source and reporter. health : of
+    :func:`model.pointwise.health`."""
+    groups = {name: posterior[name].to_dataset() for name in ("posterior", "sample_stats")}
     tree = xr.DataTree.from_dict(groups | {"panel": panel, "regimes": regimes})
+    if health is not None:
+        tree["health"] = health
     meta = {
         "as_of": panel.attrs["as_of"],
         "fitted_at": fitted_at.astimezone(UTC).isoformat(),
@@ -58,7 +64,7 @@ def assemble(
         "log": panel.attrs["log"],
         "revisions": revisions,
     }
-    return Snapshot(tree, meta, answers(regimes, titles))
+    return Snapshot(tree, meta, answers(regimes, titles), contexts(panel))
 
 
 def _through(panel: Panel) -> dict[str, str]:

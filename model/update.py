@@ -151,4 +151,5 @@ def _on_grid(kernel: Kernel, t: int, moved: np.ndarray, given_factor: dict[str, 
     """(chain, grid) log p(y_t | y_<t) were x_t less by each of `moved`, and what depends on the factor as `given_factor` says."""
     given = layer(kernel | {"months": t})
     _, campaign, state = forward(given)
-    return evidence_on_grid(given, t, moved, *given_factor.values(), campaign, state)
+    of_every = [np.tile(given_factor[name], (len(kernel["spare"]), 1)) for name in ("relief_at", "parting_at", "hold_at")]
+    return evidence_on_grid(given, t, moved, *of_every, given_factor["widened"], campaign, state)

@@ -4,8 +4,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from importlib.metadata import version
+from importlib.resources import files
 
 from fastapi import FastAPI
+from fastapi.staticfiles import StaticFiles
 from starlette.types import Receive, Scope, Send
 
 from service import errors
@@ -48,6 +50,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.what_if = WhatIf(settings.store)
     app.state.webhook_private = settings.webhook_private
     app.include_router(router)
+    app.mount("/static", StaticFiles(directory=str(files("service").joinpath("static"))), name="static")
     errors.install(app)
     app.edge = Edge(super(_Service, app).__call__, holder, keys, app.state.metrics, needs_key(settings, keys), settings.rate)
     return app

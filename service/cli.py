@@ -342,7 +342,7 @@ def serve(
         keys = Keys(SnapshotStore(store).store)
         locked = needs_key(settings, keys)
     where = f"http://{host}:{port}"
-    talk.print(f"{where}/v1/regimes   API: {where}/docs   stop with Ctrl-C", highlight=False)
+    talk.print(f"{where}/   answers: {where}/v1/regimes   API: {where}/docs   stop with Ctrl-C", highlight=False)
     if locked and not keys.known():
         talk.print("no request is answered until there is a key: quietquota keys add NAME", style="bold", highlight=False)
     elif not locked:

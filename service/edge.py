@@ -12,7 +12,9 @@ import time
 from collections import OrderedDict
 from collections.abc import MutableMapping
 from typing import Any
+from urllib.parse import quote
 
+from starlette.responses import RedirectResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.errors import REQUEST, problem
@@ -21,8 +23,10 @@ from service.keys import Key, Keys
 from service.metrics import Metrics
 
 access = logging.getLogger("quietquota.access")
-OPEN = frozenset({"/healthz", "/readyz", "/openapi.json", "/docs", "/"})
-"""Paths that need no key."""
+OPEN = frozenset({"/healthz", "/readyz", "/openapi.json", "/docs", "/sign-in", "/sign-out"})
+"""Paths that need no key; nor does what lies under ``/static/``."""
+COOKIE = "quietquota_key"
+"""In which a browser keeps the key it signed in with. It opens what can be read and asked, and never what changes anything."""
 LARGEST_BODY, LARGEST_HEADERS = 1 << 20, 16_384
 BODY_SECONDS = 10.0
 WHAT_IF_COST = 10.0
@@ -118,7 +122,7 @@ class Edge:
     def _admitted(self, scope: Scope, extra: list[tuple[bytes, bytes]]) -> tuple[str | None, ASGIApp | None]:
         """(who asks, or None; the refusal, if it is one)."""
         who = (scope.get("client") or ("unknown",))[0]
-        if scope["path"] in OPEN:
+        if scope["path"] in OPEN or scope["path"].startswith("/static/"):
             return None, None
         key = None
         if self.locked:
@@ -126,6 +130,8 @@ class Edge:
                 key = self.keys.holder(presented(scope))
             except OSError:
                 return None, problem(503, "store-unreachable", "the store does not answer", headers={"Retry-After": "30"})
+            if key is None and _by_a_person(scope):
+                return None, RedirectResponse(f"/sign-in?next={quote(scope['path'])}", 303)
             if key is None:
                 detail = "give a key that holds: Authorization: Bearer qq_...; quietquota keys add makes one"
                 return None, problem(401, "unauthorized", detail, headers={"WWW-Authenticate": "Bearer"})
@@ -208,12 +214,29 @@ class Edge:
 
 
 def presented(scope: Scope) -> str:
-    """The key that a request brings, in ``Authorization: Bearer`` or ``X-API-Key``."""
+    """The key that a request brings, in ``Authorization: Bearer`` or ``X-API-Key``, or in a browser's cookie."""
     headers = dict(scope["headers"])
     bearer = headers.get(b"authorization", b"").decode("latin-1")
     if bearer[:7].lower() == "bearer ":
         return bearer[7:].strip()
-    return headers.get(b"x-api-key", b"").decode("latin-1")
+    if named := headers.get(b"x-api-key", b"").decode("latin-1"):
+        return named
+    return _in_cookie(scope, headers)
+
+
+def _in_cookie(scope: Scope, headers: dict[bytes, bytes]) -> str:
+    """No other site's page may use it, and nothing can be changed with it."""
+    harmless = scope["method"] in ("GET", "HEAD") or scope["path"].endswith(("/what-if", ":query"))
+    if not harmless or headers.get(b"sec-fetch-site", b"none") not in (b"same-origin", b"none"):
+        return ""
+    pairs = (pair.strip().partition("=") for pair in headers.get(b"cookie", b"").decode("latin-1").split(";"))
+    return next((value for name, _, value in pairs if name == COOKIE), "")
+
+
+def _by_a_person(scope: Scope) -> bool:
+    """Whether a browser asks for a page, which can be told where to sign in."""
+    wants = dict(scope["headers"]).get(b"accept", b"")
+    return scope["method"] == "GET" and not scope["path"].startswith("/v1/") and b"text/html" in wants
 
 
 def needed(scope: Scope, key: Key) -> str | None:

@@ -24,22 +24,37 @@ from data.log import ReleaseLog
 from data.panel import Panel, read_panel
 from data.revisions import revisions, spread
 from data.store import Locked
-from model.checks import Check, outcome, records, run_checks
+from model.checks import Check, figure_checks, outcome, records, run_checks
 from model.evidence import detectability, evidence
 from model.fit import fit
 from model.frame import frame
 from model.held import DRAWS, held
 from model.layers import draws_of, evaluated
 from model.modes import screen
+from model.pointwise import health
 from model.probabilities import abstentions, regime_table
 from model.snapshot import Snapshot, assemble
 from model.spec import Assumptions, Computation
 from model.states import states
 from service.alerts import weigh
+from service.changes import changes
 from service.progress import COLUMNS
 from service.report import render
 from service.runs import Run, on_record
-from service.snapshots import NETCDF, POSTERIOR, RELEASES, REPORT, WHAT_IF, Damaged, NoSnapshot, SnapshotStore, StoreBusy
+from service.snapshots import (
+    CALIBRATION,
+    CONTEXT,
+    NETCDF,
+    POSTERIOR,
+    RELEASES,
+    REPORT,
+    WHAT_IF,
+    Damaged,
+    NoSnapshot,
+    SnapshotStore,
+    StoreBusy,
+    as_lines,
+)  # fmt: skip
 from service.webhooks import Send, deliver
 
 PACKAGES = ("pymc", "pytensor", "nutpie", "jax", "jaxlib", "arviz", "numba", "numpy", "xarray", "pandas")
@@ -144,7 +159,8 @@ def _refreshed(
         with step("looking for rival modes"):
             rivals = screen(result, assumptions, tried)
         with step("checking"):
-            checks = run_checks(result.posterior, result.free, rivals)
+            compared = health(result, seed=tried.seed)
+            checks = [*run_checks(result.posterior, result.free, rivals), *figure_checks(compared)]
         gate = outcome(checks)
         attempts.append({"seed": tried.seed, "gate": gate, "checks": records(checks)})
         run.know(attempts=attempts)
@@ -162,10 +178,14 @@ def _refreshed(
         regimes = xr.merge([regimes, *(t.reindex(unit=regimes["unit"]) for t in told)], combine_attrs="override")
         titles = {name: family.title for name, family in watch.families.items()}
         now, late = datetime.now(UTC), told_of(releases)
-        snapshot = assemble(result.posterior, regimes, panel, checks, assumptions, tried, titles, versions(), now, late)
+        snapshot = assemble(result.posterior, regimes, panel, checks, assumptions, tried, titles, versions(), now, late, compared)
+        figures = behind(releases, watch)
+        snapshot.meta["changes"] = since_last(store, snapshot, figures)
+    with step("report"):
+        page = render(snapshot, calibrated(store))
     with step("publishing"):
         thought = held(draws_of(result.posterior["posterior"].to_dataset(), DRAWS), result.graph, panel, assumptions)
-        name = store.publish(snapshot.meta, snapshot.rows, lambda folder: write_files(snapshot, behind(releases, watch), thought, folder))
+        name = store.publish(snapshot.meta, snapshot.rows, lambda folder: write_files(snapshot, figures, thought, page, folder))
     with step("weighing alerts"):
         raised = weigh(store.store, store.load(name))
         run.know(alerts=[alert.id for alert in raised])
@@ -217,11 +237,38 @@ def behind(releases: pd.DataFrame, watch: Watch) -> dict[str, list[dict[str, Any
     return found
 
 
+def since_last(store: SnapshotStore, snapshot: Snapshot, figures: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
+    """What became of the answers since the snapshot that is current: ``since``, its id, null where there is none that can be read,
+    ``as_of``, how many ``releases`` are new, and ``units`` (:mod:`service.changes`)."""
+    try:
+        last = store.load()
+        known = orjson.loads(store.read(last.id, RELEASES))
+    except (Damaged, NoSnapshot):
+        return {"since": None, "as_of": None, "releases": 0, "units": []}
+    news = {}
+    for unit, rows in figures.items():
+        seen = {orjson.dumps(row) for row in known.get(unit, [])}
+        news[unit] = [row for row in rows if orjson.dumps(row) not in seen]
+    before = {unit: orjson.loads(record) for unit, record in last.records.items()}
+    told = changes(before, snapshot.rows, news)
+    return {"since": last.id, "as_of": last.meta["as_of"], "releases": sum(map(len, news.values())), "units": told}
+
+
+def calibrated(store: SnapshotStore) -> dict[str, Any] | None:
+    """The scores of the last backtest that was published to the store."""
+    try:
+        told: dict[str, Any] = orjson.loads(store.store.read(CALIBRATION))
+    except FileNotFoundError:
+        return None
+    return told
+
+
 def write_files(
-    snapshot: Snapshot, figures: dict[str, list[dict[str, Any]]], thought: dict[str, dict[str, np.ndarray]], folder: Path
+    snapshot: Snapshot, figures: dict[str, list[dict[str, Any]]], thought: dict[str, dict[str, np.ndarray]], page: str, folder: Path
 ) -> None:
     """The posterior as Zarr, whose chunks carry checksums, and as netCDF-4, the figures behind the answers, what what-ifs are answered
-    from, and the report."""
+    from, what is drawn beside the answers, and the report."""
+    (folder / CONTEXT).write_bytes(as_lines(snapshot.contexts[row["unit"]] for row in snapshot.rows))
     (folder / WHAT_IF).mkdir()
     for importer, arrays in thought.items():
         np.savez_compressed(folder / WHAT_IF / f"{importer}.npz", allow_pickle=False, **arrays)
@@ -235,7 +282,7 @@ def write_files(
     }
     tree.to_zarr(folder / POSTERIOR, encoding=encoding, consolidated=False, zarr_format=3)
     write_netcdf(tree, folder / NETCDF)
-    (folder / REPORT).write_text(render(snapshot), encoding="utf-8")
+    (folder / REPORT).write_text(page, encoding="utf-8")
 
 
 def write_netcdf(tree: xr.DataTree, path: Path) -> None:

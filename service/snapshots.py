@@ -7,6 +7,7 @@ In a folder or a bucket (:mod:`data.store`)::
                    history.json     its months, line by line the same units
                    index.json       of each unit what a list is chosen and sorted by: on a switch, no more is read than this
                    releases.json    the figures behind the answers, with both clocks
+                   context.json     what is drawn beside the answers, line by line the same units
                    report.html      the analyst's page
                    posterior.zarr/  DataTree; zstd with checksums, so a flipped bit is an error and not a number
                    posterior.nc     the same as netCDF-4
@@ -39,11 +40,14 @@ from data.store import Folder, Locked, Store, open_store
 
 MANIFEST = "manifest.json"
 ANSWERS, HISTORY, INDEX = "answers.json", "history.json", "index.json"
+CONTEXT = "context.json"
 REPORT = "report.html"
 POSTERIOR, NETCDF = "posterior.zarr", "posterior.nc"
 RELEASES = "releases.json"
 WHAT_IF = "what-if"
 CALIBRATION = "calibration.json"
+RECENT = 24
+"""Months of filtered probabilities that the index has of each unit."""
 PRUNED = "pruned.json"
 _ID = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{8}")
 _SWITCH = "%Y%m%dT%H%M%S.%fZ"
@@ -70,7 +74,8 @@ class Published:
     """A verified snapshot: facts, and answers as they were serialised.
 
     index : of each unit ``unit exporter importer family title``, ``probability`` and ``shortfall_kg`` of its current month, null where it
-    abstains. records, histories : JSON of each unit, without the history, and of that.
+    abstains, and ``recent``, filtered probabilities of its last :data:`RECENT` months with figures. records, histories : JSON of each unit,
+    without the history, and of that.
     """
 
     id: str
@@ -92,15 +97,17 @@ class Published:
 def _entry(row: dict[str, Any]) -> dict[str, Any]:
     current = row.get("current") or {}
     known = {name: row.get(name) for name in ("unit", "exporter", "importer", "family", "title")}
-    return known | {"probability": current.get("probability"), "shortfall_kg": current.get("shortfall_kg_mean")}
+    filtered = [m["probability"] for m in row.get("history", []) if m["kind"] == "filtered"]
+    recent = [None if p is None else round(p, 3) for p in filtered[-RECENT:]]
+    return known | {"probability": current.get("probability"), "shortfall_kg": current.get("shortfall_kg_mean"), "recent": recent}
 
 
-def _lines(values: Iterable[Any]) -> bytes:
+def as_lines(values: Iterable[Any]) -> bytes:
     return b"[\n" + b",\n".join(map(orjson.dumps, values)) + b"\n]"
 
 
 def _split(content: bytes) -> list[bytes]:
-    """The values of what :func:`_lines` wrote, as they stand there: in JSON no text has a line's end in it."""
+    """The values of what :func:`as_lines` wrote, as they stand there: in JSON no text has a line's end in it."""
     return content[2:-2].split(b",\n")
 
 
@@ -140,8 +147,8 @@ class SnapshotStore:
         with self._locked() as still_held, tempfile.TemporaryDirectory(prefix="quietquota-") as partial:
             folder = Path(partial)
             fill(folder)
-            (folder / ANSWERS).write_bytes(_lines({k: v for k, v in row.items() if k != "history"} for row in answers))
-            (folder / HISTORY).write_bytes(_lines(row.get("history", []) for row in answers))
+            (folder / ANSWERS).write_bytes(as_lines({k: v for k, v in row.items() if k != "history"} for row in answers))
+            (folder / HISTORY).write_bytes(as_lines(row.get("history", []) for row in answers))
             (folder / INDEX).write_bytes(orjson.dumps([_entry(row) for row in answers]))
             files = {p.relative_to(folder).as_posix(): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
             hashes = {file: {"sha256": _digest(content), "bytes": len(content)} for file, content in files.items()}
@@ -300,6 +307,13 @@ class SnapshotStore:
         read = [_split(self._read(wanted, file, meta["files"][file])) if units else [] for file in (ANSWERS, HISTORY)]
         records, histories = (dict(zip(units, lines, strict=True)) for lines in read)
         return Published(wanted, datetime.fromisoformat(meta["published_at"]), meta, index, records, histories)
+
+    def context(self, name: str, unit: str) -> dict[str, Any] | None:
+        """What is drawn beside a unit's answers; None where the snapshot has it not. Raises NoSnapshot, Damaged."""
+        if CONTEXT not in self.manifest(name)["files"]:
+            return None
+        units = [entry["unit"] for entry in orjson.loads(self.read(name, INDEX))]
+        return dict(orjson.loads(_split(self.read(name, CONTEXT))[units.index(unit)])) if unit in units else None
 
     def said(self, name: str, unit: str) -> dict[str, Any] | None:
         """What a snapshot said of a unit, without its history; None where it has no such unit. Raises NoSnapshot, Damaged."""

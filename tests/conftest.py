@@ -2,9 +2,9 @@
 
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from uuid import uuid4
 
@@ -16,6 +16,7 @@ with install_import_hook(["data", "model"], "beartype.beartype"):
 import httpx
 import pytest
 from hypothesis import settings
+from support import serving
 
 from data.config import SAMPLE, SAMPLE_CONFIG, Watch, read_watch
 from data.log import ReleaseLog
@@ -81,24 +82,5 @@ def bucket(s3, tmp_path, monkeypatch) -> str:
 @pytest.fixture
 def served_at() -> Iterator[Callable[..., tuple[str, int]]]:
     """Starts `quietquota serve` over a snapshot store, as a process of its own; gives its address and port."""
-    running: list[subprocess.Popen] = []
-
-    def start(store, *options: str) -> tuple[str, int]:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        command = [sys.executable, "-m", "service.cli", "serve", "--store", store.store.url, "--port", str(port), *options]
-        running.append(subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL))
-        for _ in range(300):
-            assert running[-1].poll() is None, "the server ended"
-            try:
-                httpx.get(f"http://127.0.0.1:{port}/healthz")
-                return "127.0.0.1", port
-            except httpx.TransportError:
-                time.sleep(0.1)
-        raise AssertionError("the server did not answer")
-
-    yield start
-    for server in running:
-        server.terminate()
-        server.wait(timeout=30)
+    with ExitStack() as running:
+        yield lambda store, *options: ("127.0.0.1", running.enter_context(serving(store.store.url, *options)))

@@ -1,10 +1,16 @@
 """Small files and figures that several tests write."""
 
+import socket
+import subprocess
+import sys
 import threading
+import time
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from http.server import ThreadingHTTPServer
+from pathlib import Path
 
+import httpx
 import numpy as np
 import pandas as pd
 
@@ -43,3 +49,28 @@ def listening(handler, path):
     server.shutdown()
     thread.join()
     server.server_close()
+
+
+@contextmanager
+def serving(url, *options):
+    """`quietquota serve` over the snapshot store at `url`, as a process of its own; its port on loopback."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "service.cli", "serve", "--store", url, "--port", str(port), *options]
+    root = Path(__file__).parent.parent
+    server = subprocess.Popen(command, cwd=root, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    try:
+        for _ in range(300):
+            assert server.poll() is None, "the server ended"
+            try:
+                httpx.get(f"http://127.0.0.1:{port}/healthz")
+                break
+            except httpx.TransportError:
+                time.sleep(0.1)
+        else:
+            raise AssertionError("the server did not answer")
+        yield port
+    finally:
+        server.terminate()
+        server.wait(timeout=30)

@@ -262,7 +262,8 @@ def test_the_grid_of_the_update_is_the_filter_with_one_month_changed():
     p = a_problem(5, chains=2, periods=4, groups=2, series=3)
     _, campaign, state = forward(layer(cut(p, 3)))
     changes = {"moved": [0.0, 0.4], "relief": [0.3, 1.2], "parting": [0.05, 0.3], "hold": [0.5, 0.9], "widened": [0.0, 0.1]}
-    grid = evidence_on_grid(layer(p), 3, *map(np.array, changes.values()), campaign, state)
+    given = {name: np.tile(v, (2, 1)) if name in ("relief", "parting", "hold") else np.array(v) for name, v in changes.items()}
+    grid = evidence_on_grid(layer(p), 3, *given.values(), campaign, state)
     for n in range(2):
         q = {name: v.copy() if name in MONTHLY else v for name, v in p.items()}
         q["x"][:, 3] -= changes["moved"][n]

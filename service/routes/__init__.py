@@ -2,9 +2,9 @@
 
 from fastapi import APIRouter
 
-from service.routes import alerts, operations, regimes, snapshots
+from service.routes import alerts, operations, pages, regimes, snapshots
 
 router = APIRouter()
-for part in (regimes, snapshots, alerts, operations):
+for part in (regimes, snapshots, alerts, operations, pages):
     router.include_router(part.router)
 """All of them."""
