@@ -49,25 +49,26 @@ def baselines(a: Assumptions, f: Frame, data: Data, log_noise: Any) -> tuple[Any
     return course, pt.dot(spread, pt.dot(contrast, f.knots.T))
 
 
-def calendar(a: Assumptions, f: Frame, data: Data) -> tuple[Any, Any]:
-    """(season, lunar new year and the pair's total trade, the last of them alone), both (series, period) log effects."""
+def calendar(a: Assumptions, f: Frame, data: Data) -> Any:
+    """(family, period) log effects of season and lunar new year."""
     season_sd = pm.LogNormal("season_sd", *a.season)
     several = len(f.coords["family"])
     # The average of the families, and what is each one's own: the sum of a common effect and independent own ones, without their ridge.
     season = pm.ZeroSumNormal("season", sigma=season_sd * np.sqrt(1 + OWN_SEASON**2 / several * (several > 1)), dims="month")
     location, spread = np.array(a.lunar).T
     lunar = pm.Normal("lunar", location, spread, dims="window")
-    effects = pt.dot(season, data["calendar_month"])[None, :]
-    if several > 1:
-        own_season = pm.ZeroSumNormal("season_family", sigma=OWN_SEASON * season_sd, dims=("family", "month"), n_zerosum_axes=2)
-        own_lunar = pm.Normal("lunar_family", lunar[None, :], 0.1, dims=("family", "window"))
-        effects = effects + (pt.dot(own_season, data["calendar_month"]) + pt.dot(own_lunar, data["lunar_window"]))[f.family_of]
-    else:
-        effects = effects + pt.dot(lunar, data["lunar_window"])
+    if several == 1:
+        return (pt.dot(season, data["calendar_month"]) + pt.dot(lunar, data["lunar_window"]))[None, :]
+    own_season = pm.ZeroSumNormal("season_family", sigma=OWN_SEASON * season_sd, dims=("family", "month"), n_zerosum_axes=2)
+    own_lunar = pm.Normal("lunar_family", lunar[None, :], 0.1, dims=("family", "window"))
+    return pt.dot(season + own_season, data["calendar_month"]) + pt.dot(own_lunar, data["lunar_window"])
+
+
+def total_trade(a: Assumptions, f: Frame, data: Data) -> Any:
+    """(series, period) log effect of the pair's total trade."""
     if not np.any(f.control):
-        return effects, pt.zeros((len(f.unit), f.capacity))
-    control = pm.Normal("control_effect", *a.control_effect) * data["control"][f.unit]
-    return effects + control, control
+        return pt.zeros((len(f.unit), f.capacity))
+    return pm.Normal("control_effect", *a.control_effect) * data["control"][f.unit]
 
 
 def payback(a: Assumptions, f: Frame, data: Data, excess: Any) -> Any:

@@ -34,7 +34,7 @@ import pytensor.tensor as pt
 
 import model.xla  # noqa: F401 - tells JAX of the kernels, and of 64 bits
 from model.chain import DIFFERENTIABLE, regime_chain
-from model.expectation import baselines, calendar, payback
+from model.expectation import baselines, calendar, payback, total_trade
 from model.frame import Frame
 from model.kernel import INPUTS, MISSING, NEVER_ZERO, POSITIVE
 from model.moves import moves
@@ -88,10 +88,10 @@ class Equations:
     """unit, family : the kernel's arguments for the two layers, by the names
     in :data:`model.chain.INPUTS`, as functions of the free variables and the data.
 
-    parts : ``family_baseline`` (family, period), ``onset_plain`` (importer, period), ``onset_plain_wide`` (family, period), and
-    on (series, period): ``log_expected``, of the log flow, family factor included; ``log_plain``, the same before payback;
-    ``control``, the control's part in it; ``exporter_x`` and ``exporter_scale``, x and scale as the exporter's office alone would
-    have them, ``importer_scale``, and ``difference``, what the importer's reading adds.
+    parts : ``family_baseline`` (family, period), of an open month, ``onset_plain`` (importer, period), ``onset_plain_wide`` (family,
+    period), and on (series, period): ``log_expected``, of the log flow, family factor included; ``log_plain``, the same before payback;
+    ``control``, the control's part in it; ``exporter_x`` and ``exporter_scale``, x and scale as the exporter's office alone would have
+    them, ``importer_scale``, and ``difference``, what the importer's reading adds.
     """
 
     model: pm.Model
@@ -156,7 +156,10 @@ def build(f: Frame, assumptions: Assumptions) -> Graph:
         data = {name: pm.Data(name, value, shape=value.shape) for name, value in f.data().items()}
         log_noise = pm.Normal("log_noise", pm.Normal("noise", *a.noise), pm.LogNormal("noise_spread", *a.noise_spread), dims="series")
         family_baseline, deviation = baselines(a, f, data, log_noise)
-        effects, control = calendar(a, f, data)
+        # A family's course is free, season and new year included: what its destinations show in a month is then one number, and not the sum
+        # of three that lie on a ridge.
+        family_baseline = family_baseline + calendar(a, f, data)
+        control = total_trade(a, f, data)
         targeted, wide = moves(a, f, data)
         shared = {name: pt.constant(getattr(s, name)) for name in ("initial", "shift", "role", "own_course", "before", "now", "begun")}
         shared["months"] = data["months"][0]
@@ -187,7 +190,7 @@ def build(f: Frame, assumptions: Assumptions) -> Graph:
         )  # fmt: skip
         family["x"] = pt.where(unseen, 0.0, course - family_baseline)
 
-        plain = (family_baseline + family["x"])[f.family_of] + deviation + effects
+        plain = (family_baseline + family["x"])[f.family_of] + deviation + control
         views = two_views(a, f, data)
         mu = plain + payback(a, f, data, data["primary"] + views.adjustment - plain)
         common = common_shortfall(family["x"])

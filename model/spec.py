@@ -129,7 +129,7 @@ class Computation(_Record):
     tune: int = 400
     chains: int = 2
     cores: int = 2
-    target_accept: float = 0.8
+    target_accept: float = 0.7
     seed: int = 20260301
     evidence_draws: int = 24  # draws from which evidence and detectability are computed
     probability_draws: int = 400  # draws, spread over the chains, for which states are computed

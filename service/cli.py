@@ -66,7 +66,8 @@ def _explained() -> Iterator[None]:
     except (NoSnapshot, Damaged, StoreError, OSError) as error:
         raise _fail(EXIT_STORE, str(error)) from error
     except ModuleNotFoundError as error:
-        raise _fail(EXIT_USAGE, f"{error.name} is not installed; this command needs the extra 'refresh'") from error
+        extra = "notebook" if error.name in ("nbclient", "nbformat") else "refresh"
+        raise _fail(EXIT_USAGE, f"{error.name} is not installed; this command needs the extra '{extra}'") from error
     except (SettingsError, ValueError, RuntimeError) as error:
         code = EXIT_BUSY if type(error).__name__ == "LogBusy" else EXIT_USAGE
         raise _fail(code, str(error)) from error
@@ -451,16 +452,26 @@ def warm() -> None:
 @app.command()
 def report(
     snapshot: Annotated[str | None, typer.Argument(help="Snapshot id. Default: the current one.")] = None,
-    output: Annotated[Path, typer.Option("-o", "--output", help="File to write.")] = Path("report.html"),
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="File to write. Default: report.html, report.ipynb.")] = None,
+    notebook: Annotated[bool, typer.Option("--notebook", help="A notebook, run, with the posterior beside it (extra `notebook`).")] = False,
     store: StoreOption = "./var",
 ) -> None:
-    """Copy a snapshot's report, one self-contained HTML file."""
+    """Copy a snapshot's report, one self-contained HTML file, or make a notebook that goes on from it."""
     with _explained():
-        from service.snapshots import REPORT
+        from service.snapshots import NETCDF, REPORT
 
         snapshots = _store(store)
-        output.write_bytes(snapshots.read(snapshots.load(snapshot).id, REPORT))
-    out.print(str(output), highlight=False)
+        found = snapshots.load(snapshot)
+        path = output or Path("report.ipynb" if notebook else "report.html")
+        if notebook:
+            from service.notebook import written
+
+            files = written(path, snapshots.read(found.id, NETCDF), found.meta)
+        else:
+            path.write_bytes(snapshots.read(found.id, REPORT))
+            files = [path]
+    for file in files:
+        out.print(str(file), highlight=False)
 
 
 @snapshots_app.command("list")

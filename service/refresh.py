@@ -300,7 +300,13 @@ def write_netcdf(tree: xr.DataTree, path: Path) -> None:
 
 
 def _json(attrs: dict[Any, Any]) -> dict[Any, Any]:
-    return {k: v if isinstance(v, (str, int, float)) else orjson.dumps(v, default=str).decode() for k, v in attrs.items()}
+    plain = (str, int, float, np.generic)
+    return {k: v if isinstance(v, plain) or _texts(v) else orjson.dumps(v, default=str).decode() for k, v in attrs.items()}
+
+
+def _texts(value: Any) -> bool:
+    """Whether it is several texts, which netCDF has a type for, and ArviZ looks for under ``sample_dims``."""
+    return isinstance(value, list) and len(value) > 1 and all(isinstance(v, str) for v in value)
 
 
 def _stored(dataset: xr.Dataset) -> xr.Dataset:
