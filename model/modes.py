@@ -9,7 +9,9 @@ found nothing. One that ends elsewhere, with other answers, is a *rival*, and it
 
 which for modes of similar width is the log of their odds; a gap of more than :data:`NATS` leaves the rival less than 1 % of
 the mass. Within it the fit is refused: its answers would be one of two. Unless its own chains have been there: what they visit and leave
-again has in them the weight that it has, and R-hat and effective draws judge whether they did so often enough.
+again has in them the weight that it has, and R-hat and effective draws judge whether they did so often enough. And unless the rival goes
+home: let go on for n draws it ends where the fit is, while the fit's N draws never came to it. Chains that are reversible go as often one
+way as the other, so the rival has about n / N of the mass at most.
 """
 
 import dataclasses
@@ -34,6 +36,10 @@ VISITED = 0.005
 LOOKED_AT = 400
 """Draws of the fit that are looked at."""
 SCREEN = {"draws": 40, "tune": 110, "chains": 1, "cores": 1}
+LONGER = SCREEN | {"draws": 160, "tune": 60}
+"""How a chain goes on that would be a rival."""
+LAST = 30
+"""Draws by which it is judged where a chain ended."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,13 +96,23 @@ def screen(fitted: Fit, assumptions: Assumptions, computation: Computation) -> l
         parts = np.split(middle, np.cumsum(sizes)[:-1])
         start = {n: part.reshape(shape).copy() for (n, shape), part in zip(shapes.items(), parts, strict=True)}
         disperse(start, f)
-        short = fit(f, assumptions, computation.model_copy(update=SCREEN), start=np.concatenate([np.ravel(start[n]) for n in shapes]))
-        there = _restricted(short, assumptions, 30).mean(0)
-        other = np.abs(there - here) > OTHER_ANSWERS
-        alike = np.abs(by_draw[:, other] - there[other]).mean(1) < OTHER_ANSWERS if other.any() else np.ones(1)
-        gap = level - float(short.posterior["sample_stats"]["logp"].mean())
-        found.append(Rival(name, gap, float(other.mean()), float(alike.mean())))
+        at = np.concatenate([np.ravel(start[n]) for n in shapes])
+        for how in (SCREEN, LONGER):
+            short = fit(f, assumptions, computation.model_copy(update=how), start=at)
+            there, at = _restricted(_ended(short), assumptions, LAST).mean(0), short.end
+            other = np.abs(there - here) > OTHER_ANSWERS
+            alike = np.abs(by_draw[:, other] - there[other]).mean(1) < OTHER_ANSWERS if other.any() else np.ones(1)
+            gap = level - float(short.posterior["sample_stats"]["logp"][:, -LAST:].mean())
+            rival = Rival(name, gap, float(other.mean()), float(alike.mean()))
+            if not rival.threatens:
+                break
+        found.append(rival)
     return found
+
+
+def _ended(chain: Fit) -> Fit:
+    """Its last draws."""
+    return dataclasses.replace(chain, posterior=chain.posterior.isel(draw=slice(-LAST, None)))
 
 
 def _restricted(fitted: Fit, a: Assumptions, draws: int) -> np.ndarray:
