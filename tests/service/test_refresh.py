@@ -1,16 +1,19 @@
 """The whole path: a file of releases, a fit, a gate, a snapshot, an answer over HTTP. Slow."""
 
 import io
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 
 import arviz as az
+import nbformat
 import numpy as np
 import pytest
 import xarray as xr
 from fastapi.testclient import TestClient
 from rich.console import Console
 from support import simulated_csv
+from typer.testing import CliRunner
 from zarr.storage import ZipStore
 
 from data.config import Family, Watch
@@ -18,6 +21,7 @@ from data.log import LogError, ReleaseLog
 from model.checks import outcome
 from model.spec import Assumptions, Computation
 from service.app import create_app
+from service.cli import app
 from service.refresh import refresh
 from service.runs import records
 from service.schemas import ReleasesAnswer
@@ -79,6 +83,18 @@ def test_the_figures_behind_an_answer_and_the_posterior_can_be_had(done, setting
     tree = xr.open_datatree(ZipStore(packed, mode="r"), engine="zarr", consolidated=False)
     assert tree["posterior"].sizes["draw"] >= 1000
     xr.testing.assert_identical(tree["posterior"].to_dataset().drop_attrs(), same["posterior"].to_dataset().drop_attrs())
+    assert same["posterior"].attrs["sample_dims"] == ["chain", "draw"], "ArviZ looks for it"
+
+
+def test_a_notebook_reproduces_the_reports_figures_from_the_posterior_beside_it(done, settings, tmp_path):
+    told = CliRunner().invoke(app, ["report", "--notebook", "-o", str(tmp_path / "report.ipynb"), "--store", settings.store])
+    assert told.exit_code == 0, told.output
+    book = nbformat.read(tmp_path / "report.ipynb", as_version=4)
+    outputs = [output for cell in book.cells if cell.cell_type == "code" for output in cell.outputs]
+    assert not [o for o in outputs if o.output_type == "error"]
+    assert sum("image/png" in o.get("data", {}) for o in outputs) >= 5
+    assert any("CHN.JPN.magnets" in o.get("data", {}).get("text/html", "") for o in outputs)
+    assert (tmp_path / "report.nc").stat().st_size > 100_000
 
 
 def test_a_what_if_starts_from_what_was_published_and_ends_elsewhere(done, settings):
@@ -124,9 +140,11 @@ def test_the_report_is_one_file_without_network(done, settings):
     folder = Path(settings.store) / "snapshots" / done.snapshot
     page = (folder / "report.html").read_text(encoding="utf-8")
     assert "CHN.JPN.magnets" in page
-    assert page.count("<svg") == 4
-    assert not [tag for tag in ("<script", "<link", "src=", "@import") if tag in page]
-    assert "What this cannot tell you" in page
+    sources = re.findall(r'src="([^"]{0,15})', page)
+    assert len(sources) >= 3 * 2 + 8, "three units with their neighbours, and eight pictures of the fit"
+    assert all(source.startswith("data:image/") for source in sources)
+    assert not [tag for tag in ("<script", "<link", "@import", "http://", "https://") if tag in page]
+    assert "This is the first snapshot" in page and "What this cannot tell you" in page
 
 
 def again(settings, **options):
