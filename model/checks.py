@@ -114,6 +114,17 @@ def figure_checks(health: xr.DataTree) -> list[Check]:
     return [Check(n, v, t, r, _judge(v, t, r), w, m) for n, v, t, r, w, m in table]
 
 
+def jump_check(jumps: list[tuple[str, float]]) -> Check:
+    """jumps : units whose probability moved since the last snapshot with no new figure to explain it, and by how much. At worst REVIEW:
+    somebody has to say which of the two was wrong."""
+    worst = max(jumps, key=lambda j: abs(j[1]), default=None)
+    count = float(len(jumps))
+    return Check(
+        "unexplained_jumps", count, 0.0, max(count, 1.0), "REVIEW" if jumps else "PASS",
+        f"{worst[0]}: {worst[1]:+.2f}" if worst else "", "units whose probability moved since the last snapshot and no new figure says why",
+    )  # fmt: skip
+
+
 def replicated(health: xr.DataTree) -> xr.DataTree:
     """`health`, of the draws only that have replicates."""
     draw = health["posterior_predictive"]["draw"]
@@ -127,13 +138,14 @@ def power_scaling(health: xr.DataTree) -> list[dict[str, Any]]:
     names = [str(name) for name in health["prior"].data_vars]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        prior = azs.psense(health, var_names=names, group_var_names=names, group="prior")
+        # Each one's own prior alone: scaled together, the others' would move it too.
+        prior = {n: float(azs.psense(health, var_names=[n], group_var_names=[n], group="prior")[n]) for n in names}
         likelihood = azs.psense(health, var_names=names, group="likelihood")
-    found: list[dict[str, Any]] = [{"name": n, "prior": float(prior[n]), "likelihood": float(likelihood[n])} for n in names]
+    found: list[dict[str, Any]] = [{"name": n, "prior": prior[n], "likelihood": float(likelihood[n])} for n in names]
     for one in found:
         to_prior, to_figures = one["prior"] >= SENSITIVE, one["likelihood"] >= SENSITIVE
         one["reading"] = (
-            "prior and figures pull apart" if to_prior and to_figures
+            "both matter; they may pull apart" if to_prior and to_figures
             else "the prior decides: figures are silent" if to_prior
             else "the figures decide" if to_figures else "neither moves it"
         )  # fmt: skip

@@ -102,7 +102,7 @@ def screen(fitted: Fit, assumptions: Assumptions, computation: Computation) -> l
             there, at = _restricted(_ended(short), assumptions, LAST).mean(0), short.end
             other = np.abs(there - here) > OTHER_ANSWERS
             alike = np.abs(by_draw[:, other] - there[other]).mean(1) < OTHER_ANSWERS if other.any() else np.ones(1)
-            gap = level - float(short.posterior["sample_stats"]["logp"][:, -LAST:].mean())
+            gap = level - float(_ended(short).posterior["sample_stats"]["logp"].mean())
             rival = Rival(name, gap, float(other.mean()), float(alike.mean()))
             if not rival.threatens:
                 break

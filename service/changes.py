@@ -7,6 +7,8 @@ SHOWN = 0.02
 """Change of a probability from which it is worth a sentence."""
 WORTH = 0.3
 """Change of a source's log Bayes factor from which it is named as a reason."""
+JUMP = 0.2
+"""Change of a probability that wants an explanation."""
 SENTENCES = 50
 WORDS = {
     "exporter": "the exporter's figures",
@@ -38,6 +40,23 @@ def changes(
         {"unit": unit, "change": None, "sentence": f"{unit} is no longer watched."} for unit in before.keys() - {r["unit"] for r in after}
     ]
     return sorted(found, key=lambda c: (c["change"] is not None, -abs(c["change"] or 0)))[:SENTENCES]
+
+
+def unexplained(
+    before: dict[str, dict[str, Any]], after: Iterable[dict[str, Any]], news: dict[str, list[dict[str, Any]]]
+) -> list[tuple[str, float]]:
+    """(unit, change) of what moved by :data:`JUMP` or more though neither its importer nor its family has a new figure."""
+    after = list(after)
+    heard = [row for row in after if news.get(row["unit"])]
+    told = {row["importer"] for row in heard}, {row["family"] for row in heard}
+    found = []
+    for row in after:
+        was = before.get(row["unit"])
+        if was and was["current"] and row["current"] and row["importer"] not in told[0] and row["family"] not in told[1]:
+            change = row["current"]["probability"] - was["current"]["probability"]
+            if abs(change) >= JUMP:
+                found.append((row["unit"], change))
+    return found
 
 
 def _sentence(was: dict[str, Any] | None, row: dict[str, Any], news: list[dict[str, Any]]) -> str | None:

@@ -24,7 +24,7 @@ from data.log import ReleaseLog
 from data.panel import Panel, read_panel
 from data.revisions import revisions, spread
 from data.store import Locked
-from model.checks import Check, figure_checks, outcome, records, run_checks
+from model.checks import Check, figure_checks, jump_check, outcome, records, run_checks
 from model.evidence import detectability, evidence
 from model.fit import fit
 from model.frame import frame
@@ -37,7 +37,7 @@ from model.snapshot import Snapshot, assemble
 from model.spec import Assumptions, Computation
 from model.states import states
 from service.alerts import weigh
-from service.changes import changes
+from service.changes import changes, unexplained
 from service.progress import COLUMNS
 from service.report import render
 from service.runs import Run, on_record
@@ -180,7 +180,11 @@ def _refreshed(
         now, late = datetime.now(UTC), told_of(releases)
         snapshot = assemble(result.posterior, regimes, panel, checks, assumptions, tried, titles, versions(), now, late, compared)
         figures = behind(releases, watch)
-        snapshot.meta["changes"] = since_last(store, snapshot, figures)
+        snapshot.meta["changes"], jumps = since_last(store, snapshot, figures)
+    checks = [*checks, jump_check(jumps)]
+    snapshot.meta.update(checks=records(checks), gate=outcome(checks))
+    if snapshot.meta["gate"] == "REVIEW" and not accept_review:
+        return Refreshed(None, checks, [], run.record["seconds"])
     with step("report"):
         page = render(snapshot, calibrated(store))
     with step("publishing"):
@@ -237,21 +241,24 @@ def behind(releases: pd.DataFrame, watch: Watch) -> dict[str, list[dict[str, Any
     return found
 
 
-def since_last(store: SnapshotStore, snapshot: Snapshot, figures: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
-    """What became of the answers since the snapshot that is current: ``since``, its id, null where there is none that can be read,
-    ``as_of``, how many ``releases`` are new, and ``units`` (:mod:`service.changes`)."""
+def since_last(
+    store: SnapshotStore, snapshot: Snapshot, figures: dict[str, list[dict[str, Any]]]
+) -> tuple[dict[str, Any], list[tuple[str, float]]]:
+    """(what became of the answers since the snapshot that is current: ``since``, its id, null where there is none that can be read,
+    ``as_of``, how many ``releases`` are new, and ``units`` (:mod:`service.changes`); what moved unexplained)."""
     try:
         last = store.load()
         known = orjson.loads(store.read(last.id, RELEASES))
     except (Damaged, NoSnapshot):
-        return {"since": None, "as_of": None, "releases": 0, "units": []}
+        return {"since": None, "as_of": None, "releases": 0, "units": []}, []
     news = {}
     for unit, rows in figures.items():
         seen = {orjson.dumps(row) for row in known.get(unit, [])}
         news[unit] = [row for row in rows if orjson.dumps(row) not in seen]
     before = {unit: orjson.loads(record) for unit, record in last.records.items()}
     told = changes(before, snapshot.rows, news)
-    return {"since": last.id, "as_of": last.meta["as_of"], "releases": sum(map(len, news.values())), "units": told}
+    since = {"since": last.id, "as_of": last.meta["as_of"], "releases": sum(map(len, news.values())), "units": told}
+    return since, unexplained(before, snapshot.rows, news)
 
 
 def calibrated(store: SnapshotStore) -> dict[str, Any] | None:

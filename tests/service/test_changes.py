@@ -2,7 +2,8 @@
 
 from answers import month, unit
 
-from service.changes import changes
+from model.checks import jump_check
+from service.changes import changes, unexplained
 
 
 def rated(importer, probability, evidence=None, **more):
@@ -56,3 +57,13 @@ def test_units_that_come_fall_silent_speak_again_and_go_are_told_first():
         "CHN.TWN.magnets is new: no figure known.",
         "CHN.DEU.magnets is no longer watched.",
     }
+
+
+def test_a_leap_that_no_figure_of_its_importer_or_family_explains_wants_a_look():
+    before = {r["unit"]: r for r in (rated("JPN", 0.1), rated("USA", 0.1), unit("KOR", 0.1, "tea"))}
+    after = [rated("JPN", 0.6), rated("USA", 0.15), unit("KOR", 0.9, "tea")]
+    [magnets, tea] = unexplained(before, after, {})
+    assert (magnets[0], round(magnets[1], 6), tea[0]) == ("CHN.JPN.magnets", 0.5, "CHN.KOR.tea")
+    heard = {"CHN.USA.magnets": [{"reporter": "CHN", "period": "2026-09"}]}
+    assert [u for u, _ in unexplained(before, after, heard)] == ["CHN.KOR.tea"], "another destination's figure explains a family's leap"
+    assert (jump_check([]).outcome, jump_check([tea]).outcome, jump_check([tea]).worst) == ("PASS", "REVIEW", "CHN.KOR.tea: +0.80")
