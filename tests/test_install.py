@@ -34,6 +34,8 @@ def test_the_api_target_installs_without_pymc_and_serves(tmp_path):
     server = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
     try:
         assert b'"CHN.JPN.magnets"' in _get(f"http://127.0.0.1:{port}/v1/regimes", server)
+        assert b"Importers and goods" in _get(f"http://127.0.0.1:{port}/", server)
+        assert b"uPlot" in _get(f"http://127.0.0.1:{port}/static/uplot-1.6.32.js", server)
     finally:
         server.terminate()
         server.wait(timeout=20)
