@@ -131,8 +131,8 @@ def _offices(axes: Axes, context: dict[str, Any]) -> None:
         if np.isfinite(kg).any():
             axes.plot(when, kg, style, color=colour, lw=1.1, label=f"{name}'s office")
             revised = np.isin(context["period"], context["revised"]) & np.isfinite(kg)
-            if name == "exporter" or not np.isfinite(_kg(context["exporter_kg"])).any():
-                axes.plot(when[revised], kg[revised], "^", color=colour, ms=3.5, lw=0, label="revised")
+            if revised.any():
+                axes.plot(when[revised], kg[revised], "^", color=colour, ms=3.5, lw=0, label=f"revised, {name}'s")
 
 
 def _explanations(axes: Axes, when: np.ndarray, months: list[dict[str, Any]]) -> None:
