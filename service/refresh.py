@@ -182,7 +182,8 @@ def _refreshed(
         figures = behind(releases, watch)
         snapshot.meta["changes"], jumps = since_last(store, snapshot, figures)
     checks = [*checks, jump_check(jumps)]
-    snapshot.meta.update(checks=records(checks), gate=outcome(checks))
+    released = sorted(row["released_at"] for rows in figures.values() for row in rows)
+    snapshot.meta.update(checks=records(checks), gate=outcome(checks), released=[*released[:1], *released[-1:]])
     if snapshot.meta["gate"] == "REVIEW" and not accept_review:
         return Refreshed(None, checks, [], run.record["seconds"])
     with step("report"):

@@ -38,6 +38,7 @@ FULL_META = META | {
     "assumptions": A.model_dump(), "sources": "gacc, comtrade", "log": "0" * 16, "panel_sha256": "f" * 64,
     "fitted_at": "2026-11-01T01:58:00+00:00", "published_at": WHEN.isoformat(), "assumptions_digest": "a" * 12,
     "computation_digest": "c" * 12, "computation": {"seed": 1}, "versions": {"pymc": "6.4.0"}, "checks": [CHECK], "revisions": [REVISED],
+    "released": ["2024-02-20T00:00:00Z", "2026-10-20T00:00:00Z"],
 }  # fmt: skip
 CHANGED = {"unit": "CHN.JPN.magnets", "change": 0.5, "sentence": "CHN.JPN.magnets: p(restricted) rose from 0.40 to 0.90."}
 
