@@ -53,7 +53,6 @@ def overview(found: Loaded) -> dict[str, Any]:
         "families": families,
         "importers": dict(sorted(importers.items(), key=lambda i: (-max(e["probability"] or 0 for e in i[1].values()), i[0]))),
         "rows": rows,
-        "index": found.index,
         "restricted": sum((e["probability"] or 0) >= 0.5 for e in found.snapshot.index),
         "answered": sum(e["probability"] is not None for e in found.snapshot.index),
     }
@@ -64,7 +63,7 @@ def drawn(row: dict[str, Any], context: dict[str, Any] | None) -> dict[str, Any]
     filtered = [m for m in row["history"] if m["kind"] in ("filtered", "nowcast")]
     smoothed = {m["period"]: m for m in row["history"] if m["kind"] == "smoothed"}
     months = [m["period"] for m in filtered]
-    beside = context or {"period": [], "covariates": {}, "revised": [], "exporter_kg": [], "importer_kg": []}
+    beside = context or {"period": [], "covariates": {}, "exporter_kg": [], "importer_kg": []}
     place = {month: n for n, month in enumerate(beside["period"])}
 
     def along(values: list[float | None]) -> list[float | None]:
@@ -80,13 +79,11 @@ def drawn(row: dict[str, Any], context: dict[str, Any] | None) -> dict[str, Any]
 
     return {
         "months": months,
-        "expected": [m["counterfactual_kg"] for m in filtered],
         "low": [m["counterfactual_kg_interval"][0] for m in filtered],
         "high": [m["counterfactual_kg_interval"][1] for m in filtered],
         "moved": [m["observed_kg"] for m in filtered],
         "exporter": along(beside["exporter_kg"]),
         "importer": along(beside["importer_kg"]),
-        "revised": beside["revised"],
         "filtered": of(filtered),
         "smoothed": of(smoothed.get(m) for m in months),
         "covariates": {name: along(v) for name, v in beside["covariates"].items() if any(x is not None for x in v)},

@@ -42,7 +42,6 @@ from service.progress import COLUMNS
 from service.report import render
 from service.runs import Run, on_record
 from service.snapshots import (
-    CALIBRATION,
     CONTEXT,
     NETCDF,
     POSTERIOR,
@@ -187,7 +186,7 @@ def _refreshed(
     if snapshot.meta["gate"] == "REVIEW" and not accept_review:
         return Refreshed(None, checks, [], run.record["seconds"])
     with step("report"):
-        page = render(snapshot, calibrated(store))
+        page = render(snapshot, store.calibration())
     with step("publishing"):
         thought = held(draws_of(result.posterior["posterior"].to_dataset(), DRAWS), result.graph, panel, assumptions)
         name = store.publish(snapshot.meta, snapshot.rows, lambda folder: write_files(snapshot, figures, thought, page, folder))
@@ -260,15 +259,6 @@ def since_last(
     told = changes(before, snapshot.rows, news)
     since = {"since": last.id, "as_of": last.meta["as_of"], "releases": sum(map(len, news.values())), "units": told}
     return since, unexplained(before, snapshot.rows, news)
-
-
-def calibrated(store: SnapshotStore) -> dict[str, Any] | None:
-    """The scores of the last backtest that was published to the store."""
-    try:
-        told: dict[str, Any] = orjson.loads(store.store.read(CALIBRATION))
-    except FileNotFoundError:
-        return None
-    return told
 
 
 def write_files(

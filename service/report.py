@@ -37,6 +37,7 @@ def render(snapshot: Snapshot, calibration: dict[str, Any] | None) -> str:
     """calibration : as ``calibration.json`` of the store has it, None where no backtest was published."""
     answering = [r for r in snapshot.rows if not r["abstention"]]
     answering.sort(key=lambda r: -r["current"]["probability"])
+    health = health_of(snapshot.tree)
     style = files("service").joinpath("static/page.css").read_text(encoding="utf-8")
     with mpl.rc_context(_STYLE):
         return (
@@ -51,8 +52,8 @@ def render(snapshot: Snapshot, calibration: dict[str, Any] | None) -> str:
                 recent=recent,
                 picture=lambda row: _of_unit(row, snapshot.contexts[row["unit"]]),
                 others=lambda row: _others(row, answering),
-                health=_health(snapshot.tree),
-                scaling=None if (health := health_of(snapshot.tree)) is None else power_scaling(health),
+                health=[] if health is None else _health(snapshot.tree, health),
+                scaling=None if health is None else power_scaling(health),
                 sensitive=SENSITIVE,
                 calibration=calibration,
             )
@@ -196,10 +197,8 @@ def health_of(tree: xr.DataTree) -> xr.DataTree | None:
     return None if found is None else xr.DataTree.from_dict({name: node.to_dataset() for name, node in found.children.items()})
 
 
-def _health(tree: xr.DataTree) -> list[tuple[str, Markup]]:
+def _health(tree: xr.DataTree, health: xr.DataTree) -> list[tuple[str, Markup]]:
     """(caption, picture) of the fit, by arviz-plots."""
-    if (health := health_of(tree)) is None:
-        return []
     draws = tree["posterior"].to_dataset()
     whole = xr.DataTree.from_dict({"posterior": draws, "sample_stats": tree["sample_stats"].to_dataset()})
     every = [str(name) for name in health["prior"].data_vars]

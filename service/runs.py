@@ -70,6 +70,11 @@ def records(store: Store) -> list[dict[str, Any]]:
     return [orjson.loads(store.read(name)) for name in store.names("runs")]
 
 
+def latest(store: Store, count: int) -> list[dict[str, Any]]:
+    """The last `count`, latest first; no more are read."""
+    return [orjson.loads(store.read(name)) for name in store.names("runs")[: -count - 1 : -1]]
+
+
 def last(store: Store) -> dict[str, Any] | None:
     """The one that began last."""
-    return next((orjson.loads(store.read(name)) for name in reversed(store.names("runs"))), None)
+    return next(iter(latest(store, 1)), None)

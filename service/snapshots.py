@@ -308,6 +308,13 @@ class SnapshotStore:
         records, histories = (dict(zip(units, lines, strict=True)) for lines in read)
         return Published(wanted, datetime.fromisoformat(meta["published_at"]), meta, index, records, histories)
 
+    def calibration(self) -> dict[str, Any] | None:
+        """The scores of the last backtest that was published to the store."""
+        try:
+            return dict(orjson.loads(self.store.read(CALIBRATION)))
+        except FileNotFoundError:
+            return None
+
     def context(self, name: str, unit: str) -> dict[str, Any] | None:
         """What is drawn beside a unit's answers; None where the snapshot has it not. Raises NoSnapshot, Damaged."""
         if CONTEXT not in self.manifest(name)["files"]:

@@ -1,5 +1,6 @@
 """The dashboard: pages for people, from the same snapshot as every answer. No page tells more than the API does."""
 
+from collections.abc import Callable
 from datetime import datetime
 from typing import Annotated, Any
 from urllib.parse import parse_qs
@@ -11,10 +12,10 @@ from fastapi.responses import RedirectResponse, Response
 from service import alerts, pages
 from service.edge import COOKIE
 from service.errors import UnknownUnit
-from service.holder import CACHING, Loaded
+from service.holder import CACHING, Loaded, same
 from service.routes.shared import AsOf, IfNoneMatch, loaded, row_of, tagged, utc
-from service.runs import records
-from service.snapshots import CALIBRATION, RELEASES, NoSnapshot
+from service.runs import latest
+from service.snapshots import RELEASES, NoSnapshot
 
 router = APIRouter(include_in_schema=False)
 HTML = "text/html; charset=utf-8"
@@ -36,11 +37,14 @@ def page(request: Request, name: str, here: str, found: Loaded | None, status: i
     return Response(body, status, _HEADERS, HTML)
 
 
-def _answered(request: Request, found: Loaded, as_of: datetime | None, if_none_match: str | None, made: Response) -> Response:
-    """`made`, or 304; the page of one snapshot is the same each time."""
-    signed = COOKIE in request.cookies
-    etag = found.etag(None if as_of else request.app.state.holder.stale(), f"page|{signed}|{request.url.path}?{request.url.query}")
-    return tagged(bytes(made.body), HTML, if_none_match, _HEADERS | {"X-Snapshot-Id": found.snapshot.id}, etag)
+def _unless_held(
+    request: Request, found: Loaded, as_of: datetime | None, if_none_match: str | None, beside: str, made: Callable[[], Response]
+) -> Response:
+    """What `made` makes, or 304 before it is made: a page of one snapshot is the same each time. beside : what else it shows."""
+    stale = None if as_of else request.app.state.holder.stale()
+    etag = found.etag(stale, f"page|{COOKIE in request.cookies}|{beside}|{request.url.path}?{request.url.query}")
+    body = b"" if if_none_match and same(if_none_match, etag) else bytes(made().body)
+    return tagged(body, HTML, if_none_match, _HEADERS | {"X-Snapshot-Id": found.snapshot.id}, etag)
 
 
 def message(request: Request, status: int, title: str, text: str, hint: str = "") -> Response:
@@ -53,8 +57,9 @@ def overview(request: Request, if_none_match: IfNoneMatch = None) -> Response:
         found = loaded(request, None)
     except NoSnapshot as error:
         return message(request, 503, "Nothing to show yet", str(error), "Run quietquota ingest, then quietquota refresh.")
-    made = page(request, "overview.html", "/", found, **pages.overview(found))
-    return _answered(request, found, None, if_none_match, made)
+    return _unless_held(
+        request, found, None, if_none_match, "", lambda: page(request, "overview.html", "/", found, **pages.overview(found))
+    )
 
 
 @router.get("/units/{unit}")
@@ -66,18 +71,24 @@ def unit(request: Request, unit: Annotated[str, Path(max_length=200)], as_of: As
         return message(request, 404, "No such unit", f"{unit} is not watched.", "The overview lists all that are.")
     except NoSnapshot as error:
         return message(request, 404, "Nothing was published by then", str(error), "Choose a later instant.")
-    store = request.app.state.holder.store
-    switches = store.switches()
-    instants = pages.instants(switches)
+    instants = pages.instants(request.app.state.holder.store.switches())
+
+    def made() -> Response:
+        return page(request, "unit.html", "", found, **_of_unit(request, found, row, instants, as_of))
+
+    return _unless_held(request, found, as_of, if_none_match, instants[-1], made)
+
+
+def _of_unit(request: Request, found: Loaded, row: dict[str, Any], instants: list[str], as_of: datetime | None) -> dict[str, Any]:
+    store, unit = request.app.state.holder.store, row["unit"]
     position = max(sum(at <= (utc(as_of).isoformat() if as_of else instants[-1]) for at in instants) - 1, 0)
     context = store.context(found.snapshot.id, unit)
     figures = orjson.loads(store.read(found.snapshot.id, RELEASES)).get(unit, []) if RELEASES in found.snapshot.meta["files"] else []
-    shown: dict[str, Any] = {
+    return {
         "row": row, "instants": instants, "position": position, "said_at": instants[position], "live": as_of is None,
         "series": pages.drawn(row, context), "next_month": pages.following(row["data_through"]) if row["data_through"] else "",
         "codes": sorted({figure["hs_code"] for figure in figures}),
     }  # fmt: skip
-    return _answered(request, found, as_of, if_none_match, page(request, "unit.html", "", found, **shown))
 
 
 @router.get("/alerts")
@@ -101,9 +112,8 @@ def health(request: Request) -> Response:
     found = _current(request)
     if found is None:
         return message(request, 503, "Nothing to show yet", "no snapshot has been published")
-    store = request.app.state.holder.store.store
-    calibration = orjson.loads(store.read(CALIBRATION)) if store.exists(CALIBRATION) else None
-    return page(request, "health.html", "/health", found, runs=records(store)[: -RUNS - 1 : -1], calibration=calibration)
+    store = request.app.state.holder.store
+    return page(request, "health.html", "/health", found, runs=latest(store.store, RUNS), calibration=store.calibration())
 
 
 def _current(request: Request) -> Loaded | None:

@@ -61,6 +61,16 @@ def test_a_page_of_one_snapshot_is_had_once(client):
     assert first.headers["content-security-policy"].startswith("default-src 'none'; script-src 'self'")
 
 
+def test_a_held_page_is_made_anew_once_there_is_more_to_replay(client, store):
+    as_of = {"as_of": (WHEN + timedelta(hours=1)).isoformat()}
+    first = client.get(UNIT, params=as_of)
+    held = {"If-None-Match": first.headers["etag"]}
+    assert client.get(UNIT, params=as_of, headers=held).status_code == 304
+    store.publish(META, [unit("JPN", 0.3)], filled, WHEN + timedelta(days=1))
+    again = client.get(UNIT, params=as_of, headers=held)
+    assert again.status_code == 200 and 'max="1"' in again.text
+
+
 def test_a_past_page_is_what_was_said_then(client, store):
     store.publish(META, [unit("JPN", 0.3)], filled, WHEN + timedelta(days=1))
     assert 'data-value="0.3"' in client.get(UNIT).text
