@@ -39,10 +39,13 @@ validate: .venv/.installed  ## calibration on simulated worlds, parts, real figu
 bench: .venv/.installed  ## speed of kernel, compiling and fit, beside others' -> docs/performance.md (about a quarter of an hour; g++)
 	@PYTHONPATH=.:benchmarks OMP_NUM_THREADS=1 $(BIN)/python benchmarks/run.py
 
+faults: .venv/.installed  ## what a nightly refresh survives, counted -> docs/faults.md (root, for a full disk; half an hour)
+	@PYTHONPATH=.:benchmarks $(BIN)/python benchmarks/faults.py
+
 locks: .venv/.installed  ## resolve the lock files anew (needs the network)
 	@scripts/lock
 
 clean:  ## remove the environment and its caches; published snapshots in var/ stay
 	rm -rf .venv .tools .cache
 
-.PHONY: help demo serve test test-browser screenshots validate bench locks clean
+.PHONY: help demo serve test test-browser screenshots validate bench faults locks clean

@@ -5,7 +5,7 @@ R-hat below 1.01, and 100 effective draws a chain in bulk and tail. Divergences:
 BFMI below 0.3: Betancourt (2016), arXiv:1604.00695. Pareto k: Vehtari, Simpson, Gelman, Yao & Gabry (2024), JMLR 25(72). LOO-PIT:
 Säilynoja, Bürkner & Vehtari (2022), Statistics and Computing 32, 32; cells of one unit are not independent, so the threshold is a distance
 that matters and not the one that chance allows. Power-scaling: Kallioinen, Paananen, Bürkner & Vehtari (2024), Statistics and Computing 34,
-57.
+57. Prior-data conflict: Evans & Moshonov (2006), Bayesian Analysis 1(4), 893-914.
 """
 
 import warnings
@@ -18,11 +18,15 @@ import xarray as xr
 
 from model.fit import ESS_A_CHAIN, RHAT
 from model.modes import NATS, Rival
+from model.reweigh import Reweighed
 
 Outcome = Literal["PASS", "REVIEW", "FAIL"]
 _ORDER: tuple[Outcome, ...] = ("PASS", "REVIEW", "FAIL")
 SENSITIVE = 0.05
 """Power-scaling sensitivity from which a parameter is said to be sensitive."""
+
+
+JUMPS = "unexplained_jumps"
 
 
 @dataclass(frozen=True)
@@ -74,7 +78,17 @@ def run_checks(posterior: xr.DataTree, free: list[str], rivals: list[Rival]) -> 
     energy = stats["energy"].transpose("chain", "draw").values
     bfmi = ((np.diff(energy, axis=1) ** 2).mean(1) / energy.var(1)).min()
     needed = ESS_A_CHAIN * chains
+    # Ranks, which R-hat and effective draws are of, take an infinite value for a large one.
+    broken = {str(name): float((~np.isfinite(v.values)).sum()) for name, v in draws.data_vars.items()}
     table = [
+        (
+            "not_finite",
+            sum(broken.values()),
+            0.0,
+            0.0,
+            max(broken, key=lambda n: broken[n]) if any(broken.values()) else "",
+            "draws that are no finite number",
+        ),
         ("rhat_max", rhat, RHAT, 1.05, rhat_at, "chains agree (largest split R-hat)"),
         ("ess_bulk_min", bulk, needed, needed / 2, bulk_at, "effective draws for means (fewest)"),
         ("ess_tail_min", tail, needed, needed / 2, tail_at, "effective draws for 5 % and 95 % quantiles (fewest)"),
@@ -103,6 +117,9 @@ def figure_checks(health: xr.DataTree) -> list[Check]:
     k = loo.pareto_k.values
     n = int(np.argmax(k))
     place = loo.pareto_k.isel(cell=n)
+    below = {str(name): float(v.attrs["below"]) for name, v in health["prior"].to_dataset().data_vars.items()}
+    tails = {name: min(1.0, 2 * len(below) * min(mass, 1 - mass)) for name, mass in below.items()}
+    odd = min(tails, key=lambda name: tails[name])
     even = (np.arange(len(pit)) + 0.5) / len(pit)
     at = int(np.argmax(np.abs(pit - even)))
     table = [
@@ -110,6 +127,20 @@ def figure_checks(health: xr.DataTree) -> list[Check]:
          f"unit-months that alone move the fit (share with Pareto k over {loo.good_k:.2f})"),
         ("loo_pit_distance", float(np.abs(pit - even)[at]), 0.1, 0.2, f"at {even[at]:.2f}",
          "what is said of left-out months is as sure as it should be (largest distance of LOO-PIT from uniform)"),
+        ("prior_conflict", tails[odd], 0.01, 0.0, odd,
+         f"figures are where the priors expect them (tail of a prior beyond its posterior mean, smallest of {len(tails)}, times as many)"),
+    ]  # fmt: skip
+    return [Check(n, v, t, r, _judge(v, t, r), w, m) for n, v, t, r, w, m in table]
+
+
+def weight_checks(told: Reweighed, of_fit: list[Check]) -> list[Check]:
+    """May the draws of a fit stand for a newer panel? of_fit : what was found of that fit; its fewest effective draws are made fewer."""
+    fewest = min(c.value for c in of_fit if c.name in ("ess_bulk_min", "ess_tail_min")) * told.efficiency
+    table = [
+        ("weights_pareto_k", told.pareto_k, told.bound, told.bound, "",
+         "the fit's draws can stand for newer figures (Pareto k of their weights)"),
+        ("weights_ess_min", fewest, ESS_A_CHAIN, ESS_A_CHAIN / 2, "",
+         f"effective draws left by weighing, {told.efficiency:.0%} of those of the fit (fewest)"),
     ]  # fmt: skip
     return [Check(n, v, t, r, _judge(v, t, r), w, m) for n, v, t, r, w, m in table]
 
@@ -120,7 +151,7 @@ def jump_check(jumps: list[tuple[str, float]]) -> Check:
     worst = max(jumps, key=lambda j: abs(j[1]), default=None)
     count = float(len(jumps))
     return Check(
-        "unexplained_jumps", count, 0.0, max(count, 1.0), "REVIEW" if jumps else "PASS",
+        JUMPS, count, 0.0, max(count, 1.0), "REVIEW" if jumps else "PASS",
         f"{worst[0]}: {worst[1]:+.2f}" if worst else "", "units whose probability moved since the last snapshot and no new figure says why",
     )  # fmt: skip
 

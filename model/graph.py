@@ -91,7 +91,7 @@ class Equations:
     parts : ``family_baseline`` (family, period), of an open month, ``onset_plain`` (importer, period), ``onset_plain_wide`` (family,
     period), and on (series, period): ``log_expected``, of the log flow, family factor included; ``log_plain``, the same before payback;
     ``control``, the control's part in it; ``exporter_x`` and ``exporter_scale``, x and scale as the exporter's office alone would have
-    them, ``importer_scale``, and ``difference``, what the importer's reading adds.
+    them, ``importer_scale``, ``difference``, what the importer's reading adds, and ``difference_scale``, 0 where only one has.
     """
 
     model: pm.Model
@@ -230,6 +230,7 @@ def build(f: Frame, assumptions: Assumptions) -> Graph:
         "onset_plain_wide": wide.onset_plain,
         "exporter_x": data["primary"] - seen,
         "difference": views.difference,
+        "difference_scale": views.spread,
         "exporter_scale": pt.sqrt(process + views.variances[0]),
         "importer_scale": pt.sqrt(process + views.variances[1]),
     }

@@ -3,6 +3,7 @@
 nutpie samples a chain from beginning to end and lets nothing come between two draws; PyMC's step method does.
 """
 
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -68,7 +69,7 @@ def sample(
     """`draws` of each chain from `starts` (chain, dimension), jumps of `kinds` before each; one thread a chain, the kernels and XLA run
     without Python's lock. scales : (chain, dimension) standard deviations of the metric. `tell` is called at each draw.
     """  # fmt: skip
-    origin = target.model.initial_point()
+    origin, over = target.model.initial_point(), threading.Event()
 
     def chain(c: int) -> tuple[np.ndarray, list[dict[str, Any]], int]:
         rng = np.random.default_rng([seed, c])
@@ -79,6 +80,8 @@ def sample(
         step.tune = False
         x, visited, stats, accepted = starts[c], np.empty((draws, starts.shape[1])), [], 0
         for d in range(draws):
+            if over.is_set():
+                break
             x, taken = jumped(x, target.density, kinds, rng)
             raveled, [told] = step.astep(RaveledVars(x, ()))
             x = visited[d] = raveled.data
@@ -88,7 +91,10 @@ def sample(
         return visited, stats, accepted
 
     with ThreadPoolExecutor(cores) as pool:
-        done = list(pool.map(chain, range(len(starts))))
+        try:
+            done = list(pool.map(chain, range(len(starts))))
+        finally:
+            over.set()  # whoever is told to stop need not wait for the rest
     stats = {name: np.array([[told[theirs] for told in told_of] for _, told_of, _ in done]) for name, theirs in STATS.items()}
     return Stage(
         np.stack([v for v, _, _ in done]), stats, sum(n for *_, n in done) / max(1, len(starts) * draws * sum(tries for _, tries in kinds))

@@ -12,6 +12,8 @@ from typing import Any, Literal
 import arviz_stats as azs
 import numpy as np
 import pymc as pm
+import pytensor
+import pytensor.tensor as pt
 import xarray as xr
 from pymc.stats import compute_log_likelihood, compute_log_prior
 
@@ -53,7 +55,7 @@ def with_densities(fit: Fit, draws: int = 250, by: Literal["cell", "period"] = "
 def health(fit: Fit, draws: int = 200, replicates: int = 50, seed: int = 0, prior: int = 1000) -> xr.DataTree:
     """:func:`with_densities` of cells with a positive figure, and what ArviZ's checks compare them with: ``posterior_predictive``, for
     `replicates` of the draws a chain each month given those before it (:func:`model.predictive.one_step`), and ``prior``, of the parameters
-    that stand for the whole panel."""
+    that stand for the whole panel, with the prior's mass ``below`` the posterior mean of each."""
     rng, f = np.random.default_rng(seed), fit.graph.frame
     tree = with_densities(fit, draws)
     cells = tree["log_likelihood"].to_dataset()["log_flow"]
@@ -67,9 +69,16 @@ def health(fit: Fit, draws: int = 200, replicates: int = 50, seed: int = 0, prio
     tree["observed_data"] = xr.DataTree(tree["observed_data"].to_dataset().isel(cell=traded))
     wanted = {v.name: v for v in fit.graph.model.free_RVs if v.ndim == 0}
     drawn = pm.draw([*wanted.values()], prior, mode="FAST_COMPILE", random_seed=rng)
-    named = {name: (("chain", "draw"), values[None]) for name, values in zip(wanted, drawn, strict=True)}
+    below = _below({name: (v, float(tree["posterior"][name].mean())) for name, v in wanted.items()})
+    named = {n: (("chain", "draw"), values[None], {"below": below[n]}) for n, values in zip(wanted, drawn, strict=True)}
     tree["prior"] = xr.DataTree(xr.Dataset(named))  # type: ignore[arg-type]
     return tree
+
+
+def _below(of: dict[str, tuple[Any, float]]) -> dict[str, float]:
+    """Mass of the prior below a value, by name; priors that hang on other parameters are taken at these, which are drawn from theirs."""
+    masses = pytensor.function([], [pt.exp(pm.logcdf(variable, at)) for variable, at in of.values()], mode="FAST_COMPILE")()
+    return {name: float(mass) for name, mass in zip(of, masses, strict=True)}
 
 
 class FutureLeftOut(azs.SamplingWrapper):  # type: ignore[misc]

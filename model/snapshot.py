@@ -17,7 +17,7 @@ from model.spec import Assumptions, Computation
 
 @dataclass(frozen=True)
 class Snapshot:
-    """tree : DataTree with groups posterior, sample_stats, panel, regimes and health.
+    """tree : DataTree with groups posterior, sample_stats, panel, regimes; of a fit health, and of weighed draws the fit's own groups, too.
 
     meta : JSON-able facts about it. rows : one JSON-able answer a unit, in panel order. contexts : what is drawn beside it, by unit.
     """
@@ -39,14 +39,9 @@ def assemble(
     versions: dict[str, str],
     fitted_at: datetime,
     revisions: list[dict[str, Any]],
-    health: xr.DataTree | None = None,
 ) -> Snapshot:
-    """revisions : how late and how much revised the figures are, one record a source and reporter. health : of
-    :func:`model.pointwise.health`."""
-    groups = {name: posterior[name].to_dataset() for name in ("posterior", "sample_stats")}
-    tree = xr.DataTree.from_dict(groups | {"panel": panel, "regimes": regimes})
-    if health is not None:
-        tree["health"] = health
+    """posterior : kept with all its groups. revisions : how late and how much revised the figures are, one record a source and reporter."""
+    tree = xr.DataTree.from_dict({node.path: node.to_dataset() for node in posterior.subtree} | {"panel": panel, "regimes": regimes})
     meta = {
         "as_of": panel.attrs["as_of"],
         "fitted_at": fitted_at.astimezone(UTC).isoformat(),

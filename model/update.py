@@ -56,11 +56,7 @@ class Extended:
 def extend(draws: dict[str, np.ndarray], graph: Graph, f: Frame, assumptions: Assumptions, seed: int) -> Extended:
     """Carry `draws`, of a fit of `graph`, on to `f`, a frame of the graph's structure (:func:`grown`)."""
     newer = graph_of(f, assumptions)
-    new = newer.frame.family_seen
-    known = np.zeros_like(new)
-    shared = min(graph.frame.periods, newer.frame.periods)
-    known[:, :shared] = graph.frame.family_seen[:, :shared]
-    unseen = new & ~known
+    unseen = unseen_before(graph.frame, newer.frame)
     fresh = np.flatnonzero(unseen.any(0))
     if not fresh.size:
         samples = len(draws["family_course"])
@@ -72,17 +68,36 @@ def extend(draws: dict[str, np.ndarray], graph: Graph, f: Frame, assumptions: As
     for s in range(len(course)):
         values = {name: v[s] for name, v in draws.items()} | {"family_course": course[s]}
         baseline = evaluate(values).parts["family_baseline"]
-        course[s][:, : new.shape[1]] = np.where(unseen, baseline, course[s][:, : new.shape[1]])
+        course[s][:, : unseen.shape[1]] = np.where(unseen, baseline, course[s][:, : unseen.shape[1]])
         drawn = evaluate(values)
-        month = _Month(drawn, values, newer.frame, unseen, assumptions)
+        month = Month(drawn, values, newer.frame, unseen, assumptions)
         for n, t in enumerate(fresh):
-            g, log_predictive[s, n], local = month.drawn(int(t), rng)
-            course[s, :, t] += g
-            log_local[s] += local
+            drawn_month = month.drawn(int(t), rng)
+            log_predictive[s, n] = drawn_month.log_density
+            course[s, :, t] += drawn_month.factor
+            log_local[s] += drawn_month.log_local
     return Extended(newer, draws | {"family_course": course}, log_predictive, log_local)
 
 
-class _Month:
+def unseen_before(before: Frame, now: Frame) -> np.ndarray:
+    """(family, period of `now`) where a family is seen now and was not."""
+    known, shared = np.zeros_like(now.family_seen), min(before.periods, now.periods)
+    known[:, :shared] = before.family_seen[:, :shared]
+    return np.asarray(now.family_seen & ~known)
+
+
+@dataclass(frozen=True)
+class MonthDrawn:
+    """factor : (family,) drawn given the figures up to the month, 0 where none was to be drawn. log_density : of the month's figures.
+    log_local : (unit,) that of each unit given the others. log_proposal : density of the factors, as they were drawn."""
+
+    factor: np.ndarray
+    log_density: float
+    log_local: np.ndarray
+    log_proposal: float
+
+
+class Month:
     """One draw whose family factors of unseen months are drawn month after month."""
 
     def __init__(self, drawn: Draw, values: dict[str, np.ndarray], f: Frame, unseen: np.ndarray, a: Assumptions) -> None:
@@ -98,10 +113,8 @@ class _Month:
         self.given_factor = {"relief_at": common, "parting_at": parting * deep, "hold_at": a.hold * deep, "widened": widened}
         self.plain = {name: np.zeros_like(GRID) for name in self.given_factor}
 
-    def drawn(self, t: int, rng: np.random.Generator) -> tuple[np.ndarray, float, np.ndarray]:
-        """((family,) draws of month t's factors given months to t, 0 where they are not unseen; log density of month t; (unit,) that of
-        each unit given the others).
-        """
+    def drawn(self, t: int, rng: np.random.Generator) -> MonthDrawn:
+        """Month t, the months before it being drawn."""
         f, wanted = self.frame, self.unseen[:, t]
         self.family["kind"][wanted, t] = POSITIVE
         log_prior = _on_grid(self.family, t, -GRID, self.plain)
@@ -109,7 +122,7 @@ class _Month:
         # A zero says nothing of the factor that a neighbour's positive figure would not say better.
         informs = np.bincount(self.unit["chain"], self.unit["kind"][:, t] == POSITIVE) > 0
         g, at, total = np.zeros(len(wanted)), np.full(len(wanted), np.abs(GRID).argmin()), 0.0
-        local = np.zeros(len(f.family))
+        local, log_proposal = np.zeros(len(f.family)), 0.0
         for n in np.flatnonzero(wanted):
             log_weight = log_prior[n] + log_likelihood[informs & (f.family == n)].sum(0)
             weight = np.exp(log_weight - log_weight.max())
@@ -118,12 +131,13 @@ class _Month:
             of_others = log_weight - np.where(informs[own, None], log_likelihood[own], 0.0)
             local[own] = logsumexp(of_others + log_likelihood[own], axis=1) - logsumexp(of_others, axis=1)
             at[n] = rng.choice(GRID.size, p=weight / weight.sum())
-            # Within its cell of the grid, uniformly.
-            g[n] = GRID[at[n]] + rng.uniform(-0.5, 0.5) * STEP
+            within, log_density = _within(log_weight, int(at[n]), rng)
+            g[n] = GRID[at[n]] + within
+            log_proposal += log_weight[at[n]] - log_weight.max() - np.log(weight.sum()) + log_density
         alone = ~informs & wanted[f.family]
         total += log_likelihood[alone, at[f.family[alone]]].sum()
         self._become(t, g, at)
-        return g, float(total), local
+        return MonthDrawn(g, float(total), local, float(log_proposal))
 
     def _become(self, t: int, g: np.ndarray, at: np.ndarray) -> None:
         """Put the factors drawn in their place, with all that depends on them."""
@@ -134,6 +148,14 @@ class _Month:
             self.unit[name][own, t] = self.given_factor[f"{name}_at"][at[self.frame.family[own]]]
         widened = self.given_factor["widened"][at[self.frame.family_of[series]]]
         self.unit["scale"][series, t] = np.sqrt(self.unit["scale"][series, t] ** 2 + widened)
+
+
+def _within(log_weight: np.ndarray, n: int, rng: np.random.Generator) -> tuple[float, float]:
+    """(where in the n-th cell of the grid, log density of it there): as steep as the weights are, which may change by a nat in a cell."""
+    below, above = max(n - 1, 0), min(n + 1, GRID.size - 1)
+    rise = np.clip((log_weight[above] - log_weight[below]) / (above - below), -20.0, 20.0) + 1e-9
+    u = np.log1p(rng.uniform() * np.expm1(rise)) / rise
+    return float((u - 0.5) * STEP), float(np.log(rise / np.expm1(rise)) + rise * u - np.log(STEP))
 
 
 def grown(graph: Graph, panel: Panel, assumptions: Assumptions) -> Frame | None:

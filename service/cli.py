@@ -29,7 +29,8 @@ LOOK_SECONDS = 30.0
 EXIT_USAGE, EXIT_NOTHING_NEW, EXIT_GATE, EXIT_QUARANTINE, EXIT_BUSY, EXIT_STORE = 2, 3, 4, 5, 6, 7
 EPILOG = (
     "Exit codes: 0 done · 2 wrong usage or input · 3 nothing new · 4 the model's checks kept the snapshot back · "
-    "5 rows were rejected, or held back by a finding · 6 another process holds the lock · 7 store empty, damaged or unreachable."
+    "5 rows were rejected, or held back by a finding · 6 another process holds the lock · 7 store empty, damaged or unreachable · "
+    "143 told to stop (SIGTERM)."
 )
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None, help=(__doc__ or "").partition("\n")[0], epilog=EPILOG)
 snapshots_app = typer.Typer(no_args_is_help=True, help="List, show and verify published snapshots.", epilog=EPILOG)
@@ -49,6 +50,14 @@ AsOfOption = Annotated[
     str | None, typer.Option(help="ISO date (00:00 UTC) or instant. Default: now; of what reads the log, the latest it can speak of.")
 ]
 FormatOption = Annotated[str, typer.Option("--format", help="table, json or csv.")]
+
+
+class Stopped(SystemExit):
+    """Told to end by whoever runs this process."""
+
+
+def _stop(number: int, frame: object) -> None:
+    raise Stopped(128 + number)
 
 
 def _fail(code: int, message: str) -> typer.Exit:
@@ -186,7 +195,7 @@ def observations(
 @app.command()
 def refresh(
     as_of: AsOfOption = None,
-    full: Annotated[bool, typer.Option("--full", help="Fit anew also where the current snapshot says the same already.")] = False,
+    full: Annotated[bool, typer.Option("--full", help="Fit anew, also where nothing is new or the draws there are would do.")] = False,
     accept_review: Annotated[
         bool, typer.Option("--accept-review", help="Publish a fit whose checks say REVIEW; every answer will say so.")
     ] = False,
@@ -194,21 +203,30 @@ def refresh(
         bool, typer.Option("--fetch", help="Get what the config names under `fetch` first; what cannot be had is said.")
     ] = False,
     seed: Annotated[int | None, typer.Option(help="Random seed; the same seed, data and lock file give the same draws.")] = None,
+    textfile: Annotated[
+        Path | None, typer.Option(envvar="QUIETQUOTA_TEXTFILE", help="Write how it ended for Prometheus's node exporter (....prom).")
+    ] = None,
+    notify: Annotated[
+        str | None, typer.Option(envvar="QUIETQUOTA_NOTIFY", help="Tell this address how it ended; signed with QUIETQUOTA_NOTIFY_SECRET.")
+    ] = None,
     config: ConfigOption = None,
     store: StoreOption = "./var",
 ) -> None:
-    """Fit what was known at an instant, check the fit, publish a snapshot, and print its answers.
+    """Bring the answers up to what was known at an instant, check them, publish a snapshot, and print it.
 
-    Unattended: one refresh at a time, every run on record (quietquota runs), the last good snapshot stays whatever happens. A fit that the
-    checks hold back is tried once more with another seed.
+    Nothing new: a second. New figures: the draws of the last fit are weighed by them where they can stand for them (Pareto k), and fitted
+    anew where they cannot, or once a week. Unattended: one refresh at a time, every run on record (quietquota runs), the last good snapshot
+    stays whatever happens. A fit that the checks hold back is tried once more with another seed.
     """
     with _explained():
         from data.log import ReleaseLog
         from model.spec import Assumptions, Computation
+        from service.outcome import told
         from service.refresh import refresh as run
         from service.webhooks import sender
 
         settings = Settings(store=store)
+        send = sender(settings.webhook_private)
         computation = Computation() if seed is None else Computation(seed=seed)
         log, snapshots, watch = ReleaseLog(settings.log_place), SnapshotStore(settings.store), _watch(config)
         for address in watch.fetch if fetch else ():
@@ -218,11 +236,18 @@ def refresh(
             except ValueError as error:  # what the others have must not wait for it
                 talk.print(f"{error}; going on without it", style="bold", highlight=False, markup=False)
         instant = None if as_of is None else parse_instant(as_of)
-        done = run(log, snapshots, watch, instant, Assumptions(), computation, talk, accept_review, full, sender(settings.webhook_private))
+        signal.signal(signal.SIGTERM, _stop)
+        with told(snapshots, textfile, notify, settings.notify_secret, send, talk):
+            done = run(log, snapshots, watch, instant, Assumptions(), computation, talk, accept_review, full, send)
     if done.nothing_new:
         tables.regimes(snapshots.load(), out)
-        talk.print("nothing new: the snapshot above was fitted to the same figures; --full fits it anew", highlight=False)
+        talk.print("nothing new: the snapshot above rests on the same figures; --full fits it anew", highlight=False)
         raise typer.Exit(EXIT_NOTHING_NEW)
+    talk.print(
+        {"fit": "fitted", "weigh": "draws weighed, nothing fitted"}[done.decision.kind] + f": {done.decision.why}",
+        highlight=False,
+        markup=False,
+    )
     tables.checks(done.checks, talk)
     if done.snapshot is None:
         raise _fail(

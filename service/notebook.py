@@ -76,35 +76,46 @@ def _cells(data: str, meta: dict[str, Any]) -> list[Any]:
         if "evidence" in of:
             display(of["evidence"].to_series().round(2).to_frame())
         """,
-        "## Do the chains agree?",
-        """
-        health = xr.DataTree.from_dict({name: node.to_dataset() for name, node in tree["health"].children.items()})
-        every = list(health["prior"].data_vars)
-        summary = az.summary(tree, var_names=every)
-        summary
-        """,
-        """
-        az.plot_rank(tree, var_names=every[:4], backend="matplotlib");
-        """,
-        "## Does the model describe the figures?\n\nLOO-PIT inside the envelope; Pareto k: which unit-months move the fit alone.",
-        """
-        draw = health["posterior_predictive"]["draw"]
-        replicated = xr.DataTree.from_dict({
-            name: (node.to_dataset().sel(draw=draw) if "draw" in node.dims and name != "prior" else node.to_dataset())
-            for name, node in health.children.items() if name not in ("prior", "log_prior")
-        })
-        az.plot_loo_pit(replicated, backend="matplotlib");
-        """,
-        """
-        az.plot_khat(az.loo(health, var_name="log_flow", pointwise=True), backend="matplotlib");
-        """,
-        "## Do the priors decide?",
-        """
-        az.plot_prior_posterior(health, var_names=every[:8], backend="matplotlib");
-        """,
     ]  # fmt: skip
+    told += [_WEIGHED.format(**meta["fit"])] if "fit" in meta else _OF_FIT
     return [new_code_cell(text) if _is_code(text) else new_markdown_cell(text) for text in (dedent(t).strip() for t in told)]
 
 
 def _is_code(text: str) -> bool:
     return not text.startswith("#")
+
+
+_WEIGHED = """\
+## Does the fit hold?
+
+Nothing was fitted for this snapshot: the draws of the fit of {as_of} were weighed by what has become known since. Its chains are in
+`tree["fit"]`; what it was compared with is in its own snapshot, {snapshot}.
+"""
+_OF_FIT = [
+    "## Do the chains agree?",
+    """
+    health = xr.DataTree.from_dict({name: node.to_dataset() for name, node in tree["health"].children.items()})
+    every = list(health["prior"].data_vars)
+    summary = az.summary(tree, var_names=every)
+    summary
+    """,
+    """
+    az.plot_rank(tree, var_names=every[:4], backend="matplotlib");
+    """,
+    "## Does the model describe the figures?\n\nLOO-PIT inside the envelope; Pareto k: which unit-months move the fit alone.",
+    """
+    draw = health["posterior_predictive"]["draw"]
+    replicated = xr.DataTree.from_dict({
+        name: (node.to_dataset().sel(draw=draw) if "draw" in node.dims and name != "prior" else node.to_dataset())
+        for name, node in health.children.items() if name not in ("prior", "log_prior")
+    })
+    az.plot_loo_pit(replicated, backend="matplotlib");
+    """,
+    """
+    az.plot_khat(az.loo(health, var_name="log_flow", pointwise=True), backend="matplotlib");
+    """,
+    "## Do the priors decide?",
+    """
+    az.plot_prior_posterior(health, var_names=every[:8], backend="matplotlib");
+    """,
+]

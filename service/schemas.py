@@ -273,7 +273,12 @@ class SnapshotSummary(_Schema):
 
     id: str = Field(description="Time and content.", examples=["20261123T020512Z-7f3a9c1e"])
     published_at: datetime = Field(description="UTC.", examples=["2026-11-23T02:05:12Z"])
-    fitted_at: datetime | None = Field(description="UTC.", examples=["2026-11-23T02:05:02Z"])
+    fitted_at: datetime | None = Field(description="When its draws were fitted; UTC.", examples=["2026-11-23T02:05:02Z"])
+    weighed_from: str | None = Field(
+        default=None,
+        description="Snapshot of the fit whose draws were weighed by newer figures; null where it was fitted to its own.",
+        examples=["20261120T020512Z-1b2c3d4e"],
+    )
     data_as_of: datetime = Field(description="Only releases up to this instant (UTC) were used.", examples=["2026-11-22T00:00:00Z"])
     data_through: dict[str, str] = Field(description="Last month published, by reporter.", examples=[{"CHN": "2026-10"}])
     exporter: str | None = Field(description="ISO 3166 alpha-3.", examples=["CHN"])

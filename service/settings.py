@@ -15,6 +15,7 @@ class Settings(BaseSettings):
     """config : quietquota.toml (default: ./quietquota.toml, else the bundled sample's). store : as :func:`data.store.open_store` takes
     it. insecure_no_auth : answer without a key, on loopback only. rate : requests a second and client, 0 for no limit.
     stale_after_days : without a refresh, after which answers say so. webhook_private : send alerts to addresses within, and over http, too.
+    notify_secret : what the outcome of a refresh is signed with (``whsec_...``).
     """
 
     model_config = SettingsConfigDict(env_prefix="QUIETQUOTA_", extra="ignore")
@@ -27,6 +28,7 @@ class Settings(BaseSettings):
     rate: float = Field(default=0.0, ge=0)
     stale_after_days: float = Field(default=4.0, gt=0)
     webhook_private: bool = False
+    notify_secret: str | None = None
 
     @property
     def on_loopback(self) -> bool:

@@ -75,7 +75,8 @@ async def snapshots(
 
 def _info(manifest: dict[str, Any]) -> dict[str, Any]:
     known = ("id", "published_at", "fitted_at", "exporter", "gate", "data_through", "panel_sha256", "log", "sources", "versions", "files")
-    return {"data_as_of": manifest["as_of"]} | {k: manifest.get(k) for k in known}
+    came = manifest.get("fit") or {}
+    return {"data_as_of": manifest["as_of"], "weighed_from": came.get("snapshot")} | {k: manifest.get(k) for k in known}
 
 
 @router.get("/v1/snapshots/{snapshot}", response_model=SnapshotInfo, responses=ERRORS | SAME, summary="What a snapshot is")

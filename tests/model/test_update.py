@@ -13,7 +13,7 @@ from model.layers import evaluator
 from model.probabilities import resampled
 from model.simulate import Design, simulate
 from model.spec import Assumptions
-from model.update import STEP, _Month, extend, grown
+from model.update import STEP, Month, extend, grown
 
 A = Assumptions()
 DESIGN = Design(importers=("JPN", "USA", "KOR"), families=(("magnets", ("850511",)), ("gallium", ("811292", "282560"))), months=40)
@@ -47,10 +47,10 @@ def test_the_kernels_arguments_follow_the_factors_drawn(world):
     unseen = f.family_seen & (np.arange(DESIGN.months) >= KNOWN)
     evaluate = evaluator(graph_of(f, A))
     course = np.where(unseen, evaluate(world.values).parts["family_baseline"], world.values["family_course"])
-    month = _Month(evaluate(world.values | {"family_course": course}), world.values, f, unseen, A)
+    month = Month(evaluate(world.values | {"family_course": course}), world.values, f, unseen, A)
     rng = np.random.default_rng(0)
     for t in range(KNOWN, DESIGN.months):
-        course[:, t] += month.drawn(t, rng)[0]
+        course[:, t] += month.drawn(t, rng).factor
     told = evaluate(world.values | {"family_course": course}).unit
     for name in ("relief", "parting", "hold", "scale"):
         np.testing.assert_allclose(month.unit[name], told[name], atol=STEP, err_msg=name)

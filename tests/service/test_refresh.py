@@ -12,18 +12,21 @@ import pytest
 import xarray as xr
 from fastapi.testclient import TestClient
 from rich.console import Console
-from support import simulated_csv
+from support import csv, simulated_csv
 from typer.testing import CliRunner
 from zarr.storage import ZipStore
 
 from data.config import Family, Watch
 from data.log import LogError, ReleaseLog
+from data.panel import read_panel
 from model.checks import outcome
 from model.spec import Assumptions, Computation
+from service import posteriors
 from service.app import create_app
 from service.cli import app
+from service.posteriors import NeedsFit
 from service.refresh import refresh
-from service.runs import records
+from service.runs import Run, records
 from service.schemas import ReleasesAnswer
 from service.settings import Settings
 from service.snapshots import SnapshotStore, StoreBusy
@@ -147,16 +150,71 @@ def test_the_report_is_one_file_without_network(done, settings):
     assert "This is the first snapshot" in page and "What this cannot tell you" in page
 
 
-def again(settings, **options):
+def again(settings, as_of=AS_OF, **options):
     computation, console = Computation(probability_draws=200), Console(file=io.StringIO())
     log, store = ReleaseLog(settings.log_place), SnapshotStore(settings.store)
-    return refresh(log, store, WATCH, AS_OF, Assumptions(), computation, console, accept_review=True, **options)
+    return refresh(log, store, WATCH, as_of, Assumptions(), computation, console, accept_review=True, **options)
 
 
 def test_the_same_figures_again_are_nothing_new_and_leave_what_is_served(done, settings):
     second = again(settings, full=False)
     assert (second.nothing_new, second.snapshot) == (True, None)
     assert SnapshotStore(settings.store).current_id() == done.snapshot
+
+
+def a_month_more(importers=("JPN", "USA", "KOR", "DEU")):
+    """January 2024 as December 2023 was: Japan still cut."""
+    kg = dict(zip(importers, (24_000, 440_000, 1_200_000, 3_300_000), strict=True))
+    of = {"CHN": "2024-02-20T00:00:00Z", "": "2024-02-28T00:00:00Z"}
+    rows = [f"{r or i},CHN,{i},850511,2024-01,{kg[i]},,{released}" for i in importers for r, released in of.items()]
+    return csv(*rows)
+
+
+@pytest.fixture(scope="module")
+def weighed(done, settings):
+    ReleaseLog(settings.log_place).ingest(a_month_more(), "january.csv")
+    return again(settings, datetime(2024, 3, 5, tzinfo=UTC), full=False)
+
+
+def test_a_month_more_is_answered_by_weighing_the_draws_of_the_fit(weighed, done, settings):
+    store = SnapshotStore(settings.store)
+    assert (weighed.decision.kind, weighed.snapshot) == ("weigh", store.current_id()), weighed.decision
+    assert "compiling and sampling" not in weighed.seconds
+    japan = next(r for r in weighed.rows if r["unit"] == "CHN.JPN.magnets")
+    assert (japan["current"]["period"], japan["nowcast"]["period"], japan["age_months"]) == ("2024-01", "2024-03", 13)
+    assert japan["current"]["causes"]["targeted"] > 0.9
+    manifest = store.manifest(weighed.snapshot)
+    assert (manifest["fit"]["snapshot"], manifest["fitted_at"]) == (done.snapshot, store.manifest(done.snapshot)["fitted_at"])
+    assert {"rhat_max", "weights_pareto_k", "weights_ess_min"} <= {c["name"] for c in manifest["checks"]}
+    with TestClient(create_app(settings)) as client:
+        assert client.get("/v1/snapshots/current").json()["weighed_from"] == done.snapshot
+        assert f"the draws of the fit of 2024-02-05 (snapshot {done.snapshot}" in client.get("/v1/snapshots/current/report").text
+    tree = az.from_netcdf(Path(settings.store) / "snapshots" / weighed.snapshot / "posterior.nc")
+    assert tree["posterior"].sizes["draw"] == len(np.unique(tree["posterior"]["draw"]))
+    assert tree["fit/posterior"].sizes["chain"] == 2
+
+
+def test_the_month_after_with_nothing_new_rolls_the_nowcast_on_from_the_same_draws(weighed, done, settings):
+    told = again(settings, datetime(2024, 4, 5, tzinfo=UTC), full=False)
+    assert (told.decision.kind, told.snapshot is None) == ("weigh", False)
+    japan, before = (next(r for r in of.rows if r["unit"] == "CHN.JPN.magnets") for of in (told, weighed))
+    assert japan["nowcast"]["period"] == "2024-04"
+    assert japan["current"]["probability"] == pytest.approx(before["current"]["probability"], abs=0.03)
+    manifest = SnapshotStore(settings.store).manifest(told.snapshot)
+    assert manifest["fit"]["snapshot"] == done.snapshot, "draws are weighed from the fit, and not from what was weighed before"
+    told = CliRunner().invoke(app, ["report", "--notebook", "-o", str(Path(settings.store) / "weighed.ipynb"), "--store", settings.store])
+    assert told.exit_code == 0, told.output
+
+
+def test_figures_that_no_draw_foresaw_are_fitted_anew(weighed, settings, tmp_path):
+    """Half a year of one office's figures, a hundred times those before: the draws there are say so themselves."""
+    rows = [f"CHN,CHN,{i},850511,2023-{m:02},{9e7 / m:.0f},,2024-03-20T00:00:00Z" for i in ("USA", "KOR", "DEU") for m in range(6, 13)]
+    log, store = ReleaseLog(f"{tmp_path}/log"), SnapshotStore(settings.store)
+    for content, name in ((simulated_csv(), "a.csv"), (a_month_more(), "b.csv"), (csv(*rows), "c.csv")):
+        log.ingest(content, name)
+    panel = read_panel(log, WATCH, datetime(2024, 3, 25, tzinfo=UTC))
+    with pytest.raises(NeedsFit, match=r"weights_(pareto_k|ess_min) is"):
+        posteriors.weighed(store, store.current_id(), panel, Run(store.store, {}))
 
 
 def test_every_run_is_on_record_with_its_inputs_steps_and_outcome(done, settings):

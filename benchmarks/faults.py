@@ -1,0 +1,297 @@
+"""What a nightly refresh survives, counted: make faults -> docs/faults.md.
+
+Every fault is a real one: signals, a full tmpfs, a limit of memory. A small panel is fitted once (var/bench/faults); each trial copies its
+store, breaks a refresh in it, and asks after it: does what was served still load and verify, is the log whole, does the run's record say
+what happened, does the next refresh succeed, is anything left lying about?
+"""
+
+import argparse
+import os
+import random
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from measure import ROOT
+from rich.console import Console
+
+sys.path.insert(0, str(ROOT / "tests"))
+
+from support import csv, simulated_csv
+
+from data.log import ReleaseLog
+from service.decision import FIT_EVERY
+from service.runs import last
+from service.snapshots import SnapshotStore
+
+BASE = ROOT / "var" / "bench" / "faults"
+CONFIG = """
+exporter = "CHN"
+importers = ["JPN", "USA", "KOR", "DEU"]
+[families.magnets]
+title = "Magnets"
+hs = ["850511"]
+"""
+BEFORE, NOW = "2024-02-05", "2024-03-06"
+KG = {"JPN": 24_000, "USA": 440_000, "KOR": 1_200_000, "DEU": 3_300_000}
+DONE, NOTHING_NEW, BUSY, STORE = 0, 3, 6, 7
+talk = Console(stderr=True)
+
+
+def refresh(store: Path, *options: str, **how) -> subprocess.Popen:
+    command = [
+        sys.executable,
+        "-m",
+        "service.cli",
+        "refresh",
+        "--as-of",
+        NOW,
+        "--config",
+        str(BASE / "quietquota.toml"),
+        "--store",
+        str(store),
+    ]
+    return subprocess.Popen([*command, *options], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **how)
+
+
+def base() -> Path:
+    """A store with a fit of the figures to December, and January's figures in its log; made once."""
+    store = BASE / "var"
+    made = BASE / "made"
+    if not made.exists() or time.time() - made.stat().st_mtime > FIT_EVERY.total_seconds() / 2:
+        shutil.rmtree(BASE, ignore_errors=True)
+        BASE.mkdir(parents=True)
+        (BASE / "quietquota.toml").write_text(CONFIG)
+        log = ReleaseLog(f"{store}/log")
+        log.ingest(simulated_csv(), "a.csv")
+        first = refresh(store, "--as-of", BEFORE, "--accept-review")
+        said, _ = first.communicate()
+        assert first.returncode == DONE, said
+        of = {"CHN": "2024-02-20T00:00:00Z", "": "2024-02-28T00:00:00Z"}
+        log.ingest(csv(*(f"{r or i},CHN,{i},850511,2024-01,{kg},,{at}" for i, kg in KG.items() for r, at in of.items())), "b.csv")
+        made.touch()
+    return store
+
+
+class Trial:
+    """A copy of the store, and what must hold of it whatever happens."""
+
+    def __init__(self, place: Path) -> None:
+        self.place = place
+        shutil.copytree(base(), place, symlinks=True, dirs_exist_ok=True)
+        self.before, self.log = self.store().current_id(), ReleaseLog(f"{place}/log").fingerprint()
+
+    def store(self) -> SnapshotStore:
+        return SnapshotStore(self.place)
+
+    def wrong(self, outcomes: tuple[str, ...]) -> list[str]:
+        """What does not hold after the fault; then a refresh is made, and what does not hold after that."""
+        found, store = [], self.store()
+        try:
+            served = store.load()
+            if served.id != self.before and len(store.switches()) != 2:
+                found.append(f"serves {served.id}")
+            for name in store.ids():
+                store.verify(name)
+        except Exception as error:
+            found.append(f"what is served: {error}")
+        if ReleaseLog(f"{self.place}/log").fingerprint() != self.log:
+            found.append("the log is another")
+        record = last(store.store)
+        if record is None or record["outcome"] not in outcomes:
+            found.append(f"on record as {record and record['outcome']}")
+        following = refresh(self.place, "--accept-review")
+        said, _ = following.communicate()
+        if following.returncode not in (DONE, NOTHING_NEW):
+            found.append(f"the next refresh ends with {following.returncode}: {said[-300:]}")
+        left = [p.name for p in (self.place / "snapshots").glob(".*")] + [p.name for p in (self.place / "work").glob("*")]
+        if left:
+            found.append(f"left behind: {left}")
+        if self.store().load().meta["as_of"][:10] != NOW:
+            found.append("the next refresh did not publish")
+        return found
+
+
+def killed(rng: random.Random, length: float, *options: str, number: int = signal.SIGKILL) -> Callable[[Path], tuple[list[str], str]]:
+    """A refresh that gets a signal after a random time of `length` seconds."""
+
+    def trial(place: Path) -> tuple[list[str], str]:
+        one = Trial(place)
+        run = refresh(place, *options)
+        time.sleep(rng.uniform(0.3, length))
+        ended_before = run.poll() is not None
+        began = time.perf_counter()
+        run.send_signal(number)
+        said, _ = run.communicate()
+        took = time.perf_counter() - began
+        record = last(one.store().store)
+        step = record.get("step") or "at its end"
+        if ended_before or record["inputs"]["as_of"] is None or record["inputs"]["as_of"][:10] != NOW:
+            step = "ended before" if ended_before else "before its record"
+        wrong = []
+        if number == signal.SIGTERM and not ended_before:
+            if run.returncode not in (128 + number, -number):
+                wrong.append(f"exit code {run.returncode}: {said[-200:]}")
+            if took > 10:
+                wrong.append(f"ended after {took:.0f} s")
+        return wrong + one.wrong(("running", "stopped", "failed", "published")), step
+
+    return trial
+
+
+@contextmanager
+def _tmpfs(size: str) -> Iterator[Path]:
+    place = Path(tempfile.mkdtemp())
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(place)], check=True)
+    try:
+        yield place
+    finally:
+        subprocess.run(["umount", str(place)], check=True)
+        place.rmdir()
+
+
+def disk_full(free: int) -> Callable[[Path], tuple[list[str], str]]:
+    """A disk with so many bytes left when the refresh begins."""
+
+    def trial(_: Path) -> tuple[list[str], str]:
+        with _tmpfs("256m") as disk:
+            one = Trial(disk / "var")
+            left = os.statvfs(disk)
+            (disk / "filler").write_bytes(b"\0" * max(left.f_bavail * left.f_frsize - free, 0))
+            run = refresh(one.place)
+            said, _ = run.communicate()
+            wrong = [] if run.returncode == STORE else [f"exit code {run.returncode}"]
+            if "No space left on device" not in said:
+                wrong.append(f"says {said[-300:]!r}")
+            (disk / "filler").unlink()
+            return wrong + one.wrong(("running", "failed")), f"{free >> 10} kB left"
+
+    return trial
+
+
+def read_only(_: Path) -> tuple[list[str], str]:
+    with _tmpfs("256m") as disk:
+        one = Trial(disk / "var")
+        subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
+        run = refresh(one.place)
+        said, _ = run.communicate()
+        wrong = [] if run.returncode == STORE and "Read-only" in said else [f"exit code {run.returncode}: {said[-300:]}"]
+        served = one.store().load().id
+        wrong += [] if served == one.before else [f"serves {served}"]
+        subprocess.run(["mount", "-o", "remount,rw", str(disk)], check=True)
+        return wrong + one.wrong(("published",)), "every write"
+
+
+def memory(megabytes: int) -> Callable[[Path], tuple[list[str], str]]:
+    """A refresh that may not have more address space than so much."""
+
+    def trial(place: Path) -> tuple[list[str], str]:
+        one = Trial(place)
+        limit = megabytes << 20
+        run = refresh(place, "--full", preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (limit, limit)))
+        try:
+            run.communicate(timeout=240)
+        except subprocess.TimeoutExpired:
+            run.kill()
+            run.communicate()
+        wrong = [] if run.returncode not in (DONE, NOTHING_NEW) else [f"exit code {run.returncode}"]
+        return wrong + one.wrong(("running", "failed", "stopped", "published")), f"{megabytes} MB: exit code {run.returncode}"
+
+    return trial
+
+
+def at_once(count: int) -> Callable[[Path], tuple[list[str], str]]:
+    """So many refreshes at the same moment."""
+
+    def trial(place: Path) -> tuple[list[str], str]:
+        one = Trial(place)
+        runs = [refresh(place, "--accept-review") for _ in range(count)]
+        codes = sorted((run.communicate(), run.returncode)[1] for run in runs)
+        # One that came when the first was done finds nothing new.
+        good = codes.count(DONE) == 1 and set(codes) <= {DONE, NOTHING_NEW, BUSY}
+        return ([] if good else [f"exit codes {codes}"]) + one.wrong(("published", "nothing new")), f"exit codes {codes}"
+
+    return trial
+
+
+def damaged(rng: random.Random) -> Callable[[Path], tuple[list[str], str]]:
+    """A bit of the current snapshot's posterior has flipped: its draws are not weighed; what is served is another file's."""
+
+    def trial(place: Path) -> tuple[list[str], str]:
+        one = Trial(place)
+        file = place / "snapshots" / str(one.before) / "posterior.nc"
+        content = bytearray(file.read_bytes())
+        at = rng.randrange(len(content))
+        content[at] ^= 1 << rng.randrange(8)
+        file.write_bytes(content)
+        run = refresh(place)
+        time.sleep(0.1)
+        said = ""
+        for line in run.stdout:  # type: ignore[union-attr]
+            said += line
+            record = last(one.store().store)
+            if record and (record.get("decision") or {}).get("kind") == "fit":
+                break
+        while run.poll() is None and (last(one.store().store) or {}).get("decision", {}).get("kind") != "fit":
+            time.sleep(0.2)
+        why = ((last(one.store().store) or {}).get("decision") or {}).get("why", "")
+        run.kill()
+        run.communicate()
+        file.write_bytes(base().joinpath("snapshots", str(one.before), "posterior.nc").read_bytes())
+        return ([] if "its content is not what the manifest says" in why else [f"decides {why!r}"]) + one.wrong(("running",)), f"byte {at}"
+
+    return trial
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--quick", action="store_true", help="a few of each")
+    quick, rng = options.parse_args().quick, random.Random(5)
+    base()
+    with tempfile.TemporaryDirectory() as scratch:
+        whole = Path(scratch) / "whole"
+        Trial(whole)
+        began = time.perf_counter()
+        run = refresh(whole, "--accept-review")
+        said, _ = run.communicate()
+        assert run.returncode == DONE, said
+        length = time.perf_counter() - began
+    few = (lambda n: max(1, n // 10)) if quick else (lambda n: n)
+    kinds: list[tuple[str, int, Callable[[Path], tuple[list[str], str]]]] = [
+        ("kill -9 of a refresh that weighs", few(30), killed(rng, length)),
+        ("kill -9 of a refresh that fits", few(10), killed(rng, 60, "--full")),
+        ("SIGTERM of a refresh that fits: exit code 143 within 10 s", few(10), killed(rng, 60, "--full", number=signal.SIGTERM)),
+        *((f"disk full, {kb} kB left", 1, disk_full(kb << 10)) for kb in (0, 64, 1024)),
+        ("store read-only", 1, read_only),
+        *((f"memory limit of {mb} MB", 1, memory(mb)) for mb in (600, 1500)),
+        ("eight refreshes at once", few(3), at_once(8)),
+        ("a bit flipped in the posterior that is to be weighed", few(5), damaged(rng)),
+    ]
+    rows = []
+    for name, count, trial in kinds:
+        survived, places, faults = 0, set(), []
+        for n in range(count):
+            with tempfile.TemporaryDirectory() as scratch:
+                wrong, where = trial(Path(scratch) / "var")
+            survived += not wrong
+            places.add(where)
+            faults += wrong
+            talk.print(f"{name} {n + 1}/{count}: {where}{': ' + '; '.join(wrong) if wrong else ''}", highlight=False, markup=False)
+        rows.append(f"| {name} | {count} | {survived} | {'; '.join(sorted(places))} | {'; '.join(faults) or '-'} |")
+    table = "\n".join(["| fault | trials | survived | where | what was wrong |", "|---|---|---|---|---|", *rows])
+    about = (__doc__ or "").partition("\n\n")[2].strip()
+    text = f"# Faults\n\nGenerated by `make faults`. {about}\n\nThe refresh that is broken takes {length:.0f} s.\n\n{table}\n"
+    print(text)
+    if not quick:
+        (ROOT / "docs" / "faults.md").write_text(text)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,65 @@
+"""What a refresh has to do, decided before anything that fits is even imported: nothing, weigh the draws there are, or fit anew."""
+
+import platform
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from importlib.metadata import version
+from typing import Any, Literal
+
+import orjson
+
+from data.panel import Panel
+from model.spec import Assumptions, Computation
+from service.snapshots import Damaged, NoSnapshot, SnapshotStore
+
+PACKAGES = ("pymc", "pytensor", "nutpie", "jax", "jaxlib", "arviz", "numba", "numpy", "xarray", "pandas")
+FIT_EVERY = timedelta(days=7)
+"""Age of a fit from which new figures are fitted anew and its draws not weighed once more."""
+
+Kind = Literal["nothing", "weigh", "fit"]
+
+
+@dataclass(frozen=True)
+class Decision:
+    """why : for the record and for people. current : id of the snapshot whose fit's draws are to be weighed."""
+
+    kind: Kind
+    why: str
+    current: str | None = None
+
+
+def decide(store: SnapshotStore, panel: Panel, assumptions: Assumptions, computation: Computation, now: datetime | None = None) -> Decision:
+    """By what the current snapshot says of itself; whether its draws can stand for the panel is not yet known."""
+    try:
+        name = store.current_id()
+        meta = store.manifest(name) if name else None
+    except (Damaged, NoSnapshot) as error:
+        return Decision("fit", f"what is current cannot be read: {error}")
+    if meta is None:
+        return Decision("fit", "nothing has been published yet")
+    if differing := _differing(meta, assumptions, computation):
+        return Decision("fit", f"the current snapshot was made with other {', '.join(differing)}")
+    if meta["panel_sha256"] == panel.attrs["fingerprint"]:
+        return Decision("nothing", "the current snapshot rests on the same figures")
+    fit = meta.get("fit") or meta
+    if (age := (now or datetime.now(UTC)) - datetime.fromisoformat(fit["fitted_at"])) >= FIT_EVERY:
+        return Decision("fit", f"the last fit is {age.days} days old")
+    if datetime.fromisoformat(fit["as_of"]) > datetime.fromisoformat(panel.attrs["as_of"]):
+        return Decision("fit", f"the last fit knew figures as of {fit['as_of']}, later than what is asked")
+    return Decision("weigh", "there are new figures, or a new month", name)
+
+
+def _differing(meta: dict[str, Any], assumptions: Assumptions, computation: Computation) -> list[str]:
+    """In what it was made otherwise than it would be made now."""
+    mine = {
+        # How much figures are revised is measured anew with every release; a fit of its own it is not worth.
+        "assumptions": assumptions.model_dump() | {"preliminary": meta["assumptions"].get("preliminary")},
+        # A fit that was tried again has another seed.
+        "computation": computation.model_dump() | {"seed": (meta.get("computation") or {}).get("seed")},
+        "versions": versions(),
+    }
+    return [name for name, value in mine.items() if meta.get(name) != orjson.loads(orjson.dumps(value))]
+
+
+def versions() -> dict[str, str]:
+    return {"python": platform.python_version()} | {name: version(name) for name in PACKAGES}

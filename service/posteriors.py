@@ -1,0 +1,182 @@
+"""Panel -> posterior that may be published: draws weighed where they can stand for it, a fit where they cannot, and the gate over either.
+
+A fit is put aside in the store as soon as it is made (``work/``), so that a refresh that was stopped after it, or is told to accept what
+the gate said of it, goes on from there.
+"""
+
+import hashlib
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import orjson
+import xarray as xr
+from rich.progress import Progress, TaskID
+
+from data.panel import Panel
+from data.store import Store
+from model.checks import JUMPS, Check, figure_checks, outcome, records, run_checks, weight_checks
+from model.fit import Fit, fit
+from model.frame import Frame, frame
+from model.graph import Graph, graph_of
+from model.layers import draws_of
+from model.modes import screen
+from model.pointwise import health
+from model.probabilities import abstentions
+from model.reweigh import Draws, reweighed
+from model.spec import Assumptions, Computation
+from model.update import grown
+from service.decision import versions
+from service.netcdf import from_netcdf, to_netcdf
+from service.runs import Run
+from service.snapshots import NETCDF, Damaged, NoSnapshot, SnapshotStore
+
+ATTEMPTS = 2
+"""Fits, each with a seed of its own, before the gate's answer stands."""
+WEIGHED = 800
+"""Draws of a fit that are weighed: enough for the smoothed tail of the weights, few enough for seconds."""
+WORK = "work"
+FIT = "fit"
+
+Step = Callable[..., AbstractContextManager[TaskID]]
+
+
+class NothingToFit(ValueError):
+    """Every unit of the panel abstains; says why."""
+
+
+class NeedsFit(ValueError):
+    """The draws there are cannot stand for the panel; says why."""
+
+
+@dataclass(frozen=True)
+class Posterior:
+    """tree : groups posterior and sample_stats. Of a fit made now, health too; where draws were weighed, ``fit``, with posterior,
+    sample_stats and panel of the fit that they are of. fit : that one's ``snapshot``, ``as_of``, ``fitted_at`` and ``checks``, else None.
+    """
+
+    tree: xr.DataTree
+    graph: Graph
+    checks: list[Check]
+    assumptions: Assumptions
+    computation: Computation
+    fit: dict[str, Any] | None = None
+
+    def draws(self, wanted: int) -> Draws:
+        return draws_of(self.tree["posterior"].to_dataset(), wanted)
+
+
+def weighed(store: SnapshotStore, current: str, panel: Panel, run: Run) -> Posterior:
+    """The draws of the fit behind the snapshot `current`, given `panel`. Raises NeedsFit."""
+    meta = store.manifest(current)
+    try:
+        tree = from_netcdf(store.read(current, NETCDF))
+    except (Damaged, NoSnapshot) as error:
+        raise NeedsFit(str(error)) from error
+    made = tree[FIT] if FIT in tree.children else tree
+    assumptions, computation = Assumptions(**meta["assumptions"]), Computation(**meta["computation"])
+    graph = graph_of(frame(made["panel"].to_dataset(), assumptions), assumptions)
+    f = grown(graph, panel, assumptions)
+    if f is None:
+        raise NeedsFit("the panel has another structure: a series, an office or a control is new")
+    drawn = made["posterior"].to_dataset()
+    told = reweighed(draws_of(drawn, WEIGHED), graph, f, assumptions, computation.seed)
+    came = meta.get("fit") or {
+        "snapshot": current, "as_of": meta["as_of"], "fitted_at": meta["fitted_at"],
+        # Those of the fit, and not of its answers beside earlier ones.
+        "checks": [c for c in meta["checks"] if c["name"] != JUMPS],
+    }  # fmt: skip
+    of_fit = [Check(**one) for one in came["checks"]]
+    weights = weight_checks(told, of_fit)
+    run.know(weights=records(weights))
+    if outcome(weights) != "PASS":
+        raise NeedsFit("; ".join(f"{c.name} is {c.value:.2f}, and may be {c.threshold:.2f}" for c in weights if c.outcome != "PASS"))
+    groups = {"posterior": _like(drawn, told.draws), "sample_stats": xr.Dataset()}
+    groups |= {f"{FIT}/{name}": made[name].to_dataset() for name in ("posterior", "sample_stats", "panel")}
+    return Posterior(xr.DataTree.from_dict(groups), told.graph, [*of_fit, *weights], assumptions, computation, came)
+
+
+def _like(drawn: xr.Dataset, draws: Draws) -> xr.Dataset:
+    """`draws` as one chain, in the dimensions and coordinates of `drawn`."""
+    coords = {name: v for name, v in drawn.coords.items() if name not in ("chain", "draw")}
+    of_draw = {"chain": [0], "draw": np.arange(len(draws["family_course"]))}
+    dims = {name: [d for d in drawn[name].dims if d not in of_draw] for name in draws}
+    values = {name: (["chain", "draw", *dims[name]], v[None], drawn[name].attrs) for name, v in draws.items()}
+    return xr.Dataset(values, coords | of_draw, drawn.attrs)
+
+
+def fitted(
+    store: SnapshotStore, panel: Panel, assumptions: Assumptions, computation: Computation, run: Run, progress: Progress, step: Step
+) -> Posterior:
+    """A fit, its checks, and if it fails them another. Raises NothingToFit."""
+    if all(reasons := abstentions(panel, assumptions)):
+        why = "; ".join(f"{unit}: {reason}" for unit, reason in zip(panel["unit"].values, reasons, strict=True))
+        raise NothingToFit(f"no unit can be answered as of {panel.attrs['as_of']}; {why}. Ingest more months, or a longer history")
+    f, attempts = frame(panel, assumptions), list[dict[str, Any]]()
+    tries = [computation.model_copy(update={"seed": computation.seed + 1000 * n}) for n in range(ATTEMPTS)]
+    places = [_place(panel, assumptions, tried) for tried in tries]
+    for old in set(store.store.names(WORK)) - set(places):
+        store.store.delete(old)
+    for tried, place in zip(tries, places, strict=True):
+        title = "compiling and sampling" if not attempts else f"sampling again, seed {tried.seed}"
+        with step(title) as task:
+
+            def tell(done: int, total: int, task: TaskID = task) -> None:
+                progress.update(task, completed=done, total=total)
+
+            result, found = _made(store.store, place, f, assumptions, tried, tell)
+        with step("looking for rival modes"):
+            rivals = screen(result, assumptions, tried)
+        with step("checking"):
+            compared = health(result, seed=tried.seed)
+            checks = [*run_checks(result.posterior, result.free, rivals), *figure_checks(compared)]
+        attempts.append({"seed": tried.seed, "found": found, "gate": outcome(checks), "checks": records(checks)})
+        run.know(attempts=attempts)
+        if outcome(checks) != "FAIL":
+            break
+    tree = xr.DataTree.from_dict({name: result.posterior[name].to_dataset() for name in ("posterior", "sample_stats")})
+    tree["health"] = compared
+    return Posterior(tree, result.graph, checks, assumptions, tried)
+
+
+def done_with(store: Store) -> None:
+    """Remove what was put aside: it has been published."""
+    for name in store.names(WORK):
+        store.delete(name)
+
+
+def _place(panel: Panel, a: Assumptions, c: Computation) -> str:
+    """Where the fit of just this is put aside."""
+    asked = orjson.dumps([panel.attrs["fingerprint"], a.digest(), c.digest(), versions()])
+    return f"{WORK}/{hashlib.sha256(asked).hexdigest()[:16]}.nc"
+
+
+def _kept(result: Fit) -> xr.DataTree:
+    end = xr.Dataset({"end": ("dimension", result.end)}, attrs={"free": result.free})
+    return xr.DataTree.from_dict({name: result.posterior[name].to_dataset() for name in ("posterior", "sample_stats")} | {"end": end})
+
+
+def _made(store: Store, place: str, f: Frame, a: Assumptions, c: Computation, tell: Callable[[int, int], None]) -> tuple[Fit, bool]:
+    """The fit, and whether it was found put aside."""
+    if found := _recalled(store, place, f, a):
+        return found, True
+    result = fit(f, a, c, tell)
+    store.write(place, to_netcdf(_kept(result)))
+    return result, False
+
+
+def _recalled(store: Store, place: str, f: Frame, a: Assumptions) -> Fit | None:
+    """A fit that was put aside; None where there is none that can be read."""
+    try:
+        content = store.read(place)
+    except FileNotFoundError:
+        return None
+    try:
+        tree = from_netcdf(content)
+    except (OSError, ValueError):
+        return None
+    posterior = xr.DataTree.from_dict({name: tree[name].to_dataset() for name in ("posterior", "sample_stats")})
+    graph = graph_of(f, a)
+    return Fit(posterior, graph, [v.name for v in graph.model.free_RVs], tree["end"].to_dataset()["end"].values)

@@ -1,0 +1,154 @@
+"""Posterior -> published snapshot: answers, evidence, what changed, the report; and the store's current is it."""
+
+import math
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+import pandas as pd
+import xarray as xr
+from zarr.codecs import ZstdCodec
+
+from data.config import Watch
+from data.panel import Panel
+from data.revisions import revisions
+from model.checks import Check, jump_check, outcome, records
+from model.evidence import detectability, evidence
+from model.held import DRAWS, held
+from model.layers import evaluated
+from model.probabilities import regime_table
+from model.snapshot import Snapshot, assemble
+from model.states import states
+from service.alerts import weigh
+from service.changes import changes, unexplained
+from service.decision import versions
+from service.netcdf import to_netcdf
+from service.posteriors import Posterior, Step, done_with
+from service.report import render
+from service.runs import Run
+from service.snapshots import (
+    CONTEXT,
+    NETCDF,
+    POSTERIOR,
+    RELEASES,
+    REPORT,
+    WHAT_IF,
+    Damaged,
+    NoSnapshot,
+    SnapshotStore,
+    as_lines,
+)  # fmt: skip
+
+
+def may_be_published(checks: list[Check], accept_review: bool) -> bool:
+    return outcome(checks) == "PASS" or (outcome(checks) == "REVIEW" and accept_review)
+
+
+def published(
+    store: SnapshotStore, watch: Watch, panel: Panel, releases: pd.DataFrame, posterior: Posterior, accept_review: bool, run: Run,
+    step: Step,
+) -> tuple[str | None, list[Check], list[dict[str, Any]]]:  # fmt: skip
+    """(id of the snapshot, None where what it says is held back; all checks; answers). releases : those behind `panel`."""
+    a, c = posterior.assumptions, posterior.computation
+    with step("regime probabilities"):
+        regimes = regime_table(posterior.draws(c.probability_draws), posterior.graph, panel, a, c)
+    with step("evidence"):
+        few, seen, space = list(evaluated(posterior.graph, posterior.draws(c.evidence_draws))), posterior.graph.frame, states(a)
+        told = [evidence(few, seen, space), detectability(few, seen, space, np.random.default_rng(c.seed))]
+        regimes = xr.merge([regimes, *(t.reindex(unit=regimes["unit"]) for t in told)], combine_attrs="override")
+        titles = {name: family.title for name, family in watch.families.items()}
+        snapshot = assemble(
+            posterior.tree, regimes, panel, posterior.checks, a, c, titles, versions(), datetime.now(UTC), told_of(releases)
+        )
+        figures = behind(releases, watch)
+        snapshot.meta["changes"], jumps = since_last(store, snapshot, figures)
+    checks = [*posterior.checks, jump_check(jumps)]
+    released = sorted(row["released_at"] for rows in figures.values() for row in rows)
+    snapshot.meta.update(checks=records(checks), gate=outcome(checks), released=[*released[:1], *released[-1:]])
+    if posterior.fit is not None:
+        snapshot.meta.update(fit=posterior.fit, fitted_at=posterior.fit["fitted_at"])
+    if not may_be_published(checks, accept_review):
+        return None, checks, snapshot.rows
+    with step("report"):
+        page = render(snapshot, store.calibration())
+    with step("publishing"):
+        thought = held(posterior.draws(DRAWS), posterior.graph, panel, a)
+        name = store.publish(snapshot.meta, snapshot.rows, lambda folder: write_files(snapshot, figures, thought, page, folder))
+        done_with(store.store)
+    with step("weighing alerts"):
+        raised = weigh(store.store, store.load(name))
+        run.know(alerts=[alert.id for alert in raised])
+    return name, checks, snapshot.rows
+
+
+def told_of(releases: pd.DataFrame) -> list[dict[str, Any]]:
+    """The revision report, to be kept beside the answers that rest on the figures."""
+    rows = revisions(releases).to_dict("records")
+    return [{str(k): None if isinstance(v, float) and math.isnan(v) else v for k, v in row.items()} for row in rows]
+
+
+def behind(releases: pd.DataFrame, watch: Watch) -> dict[str, list[dict[str, Any]]]:
+    """The releases of each unit's cells, oldest first."""
+    ours = releases[(releases["exporter"] == watch.exporter) & releases["importer"].isin(watch.importers)]
+    found: dict[str, list[dict[str, Any]]] = {}
+    for unit, importer, family in watch.units():
+        of_unit = ours[(ours["importer"] == importer) & ours["hs_code"].str.startswith(watch.families[family].hs)]
+        of_unit = of_unit.sort_values("released_at", kind="stable")
+        rows = of_unit[["reporter", "hs_code", "period", "net_weight_kg", "released_at", "released_at_basis", "status", "source"]]
+        found[unit] = rows.assign(
+            released_at=rows["released_at"].dt.strftime("%Y-%m-%dT%H:%M:%SZ"),
+            net_weight_kg=rows["net_weight_kg"].astype(object).where(rows["net_weight_kg"].notna(), None),
+        ).to_dict("records")  # type: ignore[assignment]
+    return found
+
+
+def since_last(
+    store: SnapshotStore, snapshot: Snapshot, figures: dict[str, list[dict[str, Any]]]
+) -> tuple[dict[str, Any], list[tuple[str, float]]]:
+    """(what became of the answers since the snapshot that is current: ``since``, its id, null where there is none that can be read,
+    ``as_of``, how many ``releases`` are new, and ``units`` (:mod:`service.changes`); what moved unexplained)."""
+    try:
+        last = store.load()
+        known = orjson.loads(store.read(last.id, RELEASES))
+    except (Damaged, NoSnapshot):
+        return {"since": None, "as_of": None, "releases": 0, "units": []}, []
+    news = {}
+    for unit, rows in figures.items():
+        seen = {orjson.dumps(row) for row in known.get(unit, [])}
+        news[unit] = [row for row in rows if orjson.dumps(row) not in seen]
+    before = {unit: orjson.loads(record) for unit, record in last.records.items()}
+    told = changes(before, snapshot.rows, news)
+    since = {"since": last.id, "as_of": last.meta["as_of"], "releases": sum(map(len, news.values())), "units": told}
+    return since, unexplained(before, snapshot.rows, news)
+
+
+def write_files(
+    snapshot: Snapshot, figures: dict[str, list[dict[str, Any]]], thought: dict[str, dict[str, np.ndarray]], page: str, folder: Path
+) -> None:
+    """The posterior as Zarr, whose chunks carry checksums, and as netCDF-4, the figures behind the answers, what what-ifs are answered
+    from, what is drawn beside the answers, and the report."""
+    (folder / CONTEXT).write_bytes(as_lines(snapshot.contexts[row["unit"]] for row in snapshot.rows))
+    (folder / WHAT_IF).mkdir()
+    for importer, arrays in thought.items():
+        np.savez_compressed(folder / WHAT_IF / f"{importer}.npz", allow_pickle=False, **arrays)
+    (folder / RELEASES).write_bytes(orjson.dumps(figures))
+    checked = [ZstdCodec(level=3, checksum=True)]
+    tree = xr.DataTree.from_dict({node.path: _stored(node.to_dataset(inherit=False)) for node in snapshot.tree.subtree})
+    encoding = {
+        node.path: {name: {"compressors": checked} for name in node.to_dataset(inherit=False).variables}
+        for node in tree.subtree
+        if node.has_data
+    }
+    tree.to_zarr(folder / POSTERIOR, encoding=encoding, consolidated=False, zarr_format=3)
+    (folder / NETCDF).write_bytes(to_netcdf(tree))
+    (folder / REPORT).write_text(page, encoding="utf-8")
+
+
+def _stored(dataset: xr.Dataset) -> xr.Dataset:
+    """With text in Zarr's own string type."""
+    text = {name: v.astype(object) for name, v in dataset.variables.items() if v.dtype.kind == "U"}
+    return dataset.assign({n: v for n, v in text.items() if n in dataset.data_vars}).assign_coords(
+        {n: v for n, v in text.items() if n in dataset.coords}
+    )
