@@ -26,7 +26,7 @@ SENSITIVE = 0.05
 """Power-scaling sensitivity from which a parameter is said to be sensitive."""
 
 
-JUMPS = "unexplained_jumps"
+JUMPS, LEFT_OUT = "unexplained_jumps", "shards_left_out"
 
 
 @dataclass(frozen=True)

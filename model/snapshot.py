@@ -42,7 +42,16 @@ def assemble(
 ) -> Snapshot:
     """posterior : kept with all its groups. revisions : how late and how much revised the figures are, one record a source and reporter."""
     tree = xr.DataTree.from_dict({node.path: node.to_dataset() for node in posterior.subtree} | {"panel": panel, "regimes": regimes})
-    meta = {
+    meta = facts(panel, checks, assumptions, computation, versions, fitted_at, revisions)
+    return Snapshot(tree, meta, answers(regimes, titles), contexts(panel))
+
+
+def facts(
+    panel: Panel, checks: list[Check], assumptions: Assumptions, computation: Computation, versions: dict[str, str], fitted_at: datetime,
+    revisions: list[dict[str, Any]],
+) -> dict[str, Any]:  # fmt: skip
+    """What a snapshot says of itself."""
+    return {
         "as_of": panel.attrs["as_of"],
         "fitted_at": fitted_at.astimezone(UTC).isoformat(),
         "exporter": panel.attrs["exporter"],
@@ -59,7 +68,6 @@ def assemble(
         "log": panel.attrs["log"],
         "revisions": revisions,
     }
-    return Snapshot(tree, meta, answers(regimes, titles), contexts(panel))
 
 
 def _through(panel: Panel) -> dict[str, str]:
@@ -122,6 +130,31 @@ class Months:
         }
 
 
+def silent(unit: str, titles: dict[str, str], abstention: str) -> dict[str, Any]:
+    """The answer of a unit that has none. abstention : why; empty for one whose answer is yet to be filled in."""
+    exporter, importer, family = unit.split(".", 2)
+    row: dict[str, Any] = {
+        "unit": unit,
+        "exporter": exporter,
+        "importer": importer,
+        "family": family,
+        "title": titles.get(family, family),
+        "abstention": abstention or None,
+        "months_observed": 0,
+        "data_through": None,
+        "current": None,
+        "nowcast": None,
+        "ahead": [],
+        "evidence": None,
+        "log_odds": None,
+        "detectability": None,
+        "onset": None,
+        "age_months": None,
+        "history": [],
+    }
+    return row | {"sentence": sentence(row) if abstention else ""}
+
+
 def answers(regimes: xr.Dataset, titles: dict[str, str], history: bool = True) -> list[dict[str, Any]]:
     """Per unit: the answer for its last month with figures, the nowcast for the as-of month, and its history.
 
@@ -130,27 +163,12 @@ def answers(regimes: xr.Dataset, titles: dict[str, str], history: bool = True) -
     horizon, months = int(regimes.attrs["horizon"]), Months(regimes)
     rows = []
     for unit in map(str, regimes["unit"].values):
-        exporter, importer, family = unit.split(".", 2)
         of_unit = regimes.sel(unit=unit)
         last, abstention = int(of_unit["last_observed"]), str(of_unit["abstention"].item())
-        row: dict[str, Any] = {
-            "unit": unit,
-            "exporter": exporter,
-            "importer": importer,
-            "family": family,
-            "title": titles.get(family, family),
-            "abstention": abstention or None,
+        row = silent(unit, titles, abstention)
+        row |= {
             "months_observed": int(of_unit["months_observed"]),
             "data_through": str(np.datetime_as_string(of_unit["period"].values[last], unit="M")) if last >= 0 else None,
-            "current": None,
-            "nowcast": None,
-            "ahead": [],
-            "evidence": None,
-            "log_odds": None,
-            "detectability": None,
-            "onset": None,
-            "age_months": None,
-            "history": [],
         }
         if not abstention:
             row["current"] = months.row(unit, last, "filtered")

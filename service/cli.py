@@ -203,6 +203,12 @@ def refresh(
         bool, typer.Option("--fetch", help="Get what the config names under `fetch` first; what cannot be had is said.")
     ] = False,
     seed: Annotated[int | None, typer.Option(help="Random seed; the same seed, data and lock file give the same draws.")] = None,
+    shard_units: Annotated[
+        int, typer.Option(min=1, help="A panel of more units than this is fitted in shards of about so many, by family.")
+    ] = 60,
+    executor: Annotated[
+        str, typer.Option(envvar="QUIETQUOTA_EXECUTOR", help="Where shards are fitted: local, or dask://host:port of a scheduler.")
+    ] = "local",
     textfile: Annotated[
         Path | None, typer.Option(envvar="QUIETQUOTA_TEXTFILE", help="Write how it ended for Prometheus's node exporter (....prom).")
     ] = None,
@@ -238,7 +244,7 @@ def refresh(
         instant = None if as_of is None else parse_instant(as_of)
         signal.signal(signal.SIGTERM, _stop)
         with told(snapshots, textfile, notify, settings.notify_secret, send, talk):
-            done = run(log, snapshots, watch, instant, Assumptions(), computation, talk, accept_review, full, send)
+            done = run(log, snapshots, watch, instant, Assumptions(), computation, talk, accept_review, full, shard_units, executor, send)
     if done.nothing_new:
         tables.regimes(snapshots.load(), out)
         talk.print("nothing new: the snapshot above rests on the same figures; --full fits it anew", highlight=False)

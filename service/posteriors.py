@@ -1,7 +1,7 @@
 """Panel -> posterior that may be published: draws weighed where they can stand for it, a fit where they cannot, and the gate over either.
 
-A fit is put aside in the store as soon as it is made (``work/``), so that a refresh that was stopped after it, or is told to accept what
-the gate said of it, goes on from there.
+A fit is put aside as soon as it is made (``work/`` in the store), so that a refresh that was stopped after it, or is told to accept
+what the gate said of it, goes on from there.
 """
 
 import hashlib
@@ -13,12 +13,11 @@ from typing import Any
 import numpy as np
 import orjson
 import xarray as xr
-from rich.progress import Progress, TaskID
 
 from data.panel import Panel
 from data.store import Store
 from model.checks import JUMPS, Check, figure_checks, outcome, records, run_checks, weight_checks
-from model.fit import Fit, fit
+from model.fit import Fit, Progress, fit
 from model.frame import Frame, frame
 from model.graph import Graph, graph_of
 from model.layers import draws_of
@@ -30,8 +29,6 @@ from model.spec import Assumptions, Computation
 from model.update import grown
 from service.decision import versions
 from service.netcdf import from_netcdf, to_netcdf
-from service.runs import Run
-from service.snapshots import NETCDF, Damaged, NoSnapshot, SnapshotStore
 
 ATTEMPTS = 2
 """Fits, each with a seed of its own, before the gate's answer stands."""
@@ -40,7 +37,8 @@ WEIGHED = 800
 WORK = "work"
 FIT = "fit"
 
-Step = Callable[..., AbstractContextManager[TaskID]]
+Step = Callable[[str], AbstractContextManager[Progress]]
+"""A step of a run, by its title; what it gives is told (done, of)."""
 
 
 class NothingToFit(ValueError):
@@ -55,6 +53,7 @@ class NeedsFit(ValueError):
 class Posterior:
     """tree : groups posterior and sample_stats. Of a fit made now, health too; where draws were weighed, ``fit``, with posterior,
     sample_stats and panel of the fit that they are of. fit : that one's ``snapshot``, ``as_of``, ``fitted_at`` and ``checks``, else None.
+    attempts : of a fit, how each went.
     """
 
     tree: xr.DataTree
@@ -63,39 +62,34 @@ class Posterior:
     assumptions: Assumptions
     computation: Computation
     fit: dict[str, Any] | None = None
+    attempts: tuple[dict[str, Any], ...] = ()
 
     def draws(self, wanted: int) -> Draws:
         return draws_of(self.tree["posterior"].to_dataset(), wanted)
 
 
-def weighed(store: SnapshotStore, current: str, panel: Panel, run: Run) -> Posterior:
-    """The draws of the fit behind the snapshot `current`, given `panel`. Raises NeedsFit."""
-    meta = store.manifest(current)
-    try:
-        tree = from_netcdf(store.read(current, NETCDF))
-    except (Damaged, NoSnapshot) as error:
-        raise NeedsFit(str(error)) from error
+def weighed(tree: xr.DataTree, meta: dict[str, Any], panel: Panel, a: Assumptions, c: Computation) -> Posterior:
+    """The draws of the fit behind a snapshot, given `panel`. tree : the snapshot's. meta : its ``id``, and ``fit``, or ``as_of``,
+    ``fitted_at`` and ``checks``. a : what was assumed then. Raises NeedsFit."""
     made = tree[FIT] if FIT in tree.children else tree
-    assumptions, computation = Assumptions(**meta["assumptions"]), Computation(**meta["computation"])
-    graph = graph_of(frame(made["panel"].to_dataset(), assumptions), assumptions)
-    f = grown(graph, panel, assumptions)
+    graph = graph_of(frame(made["panel"].to_dataset(), a), a)
+    f = grown(graph, panel, a)
     if f is None:
         raise NeedsFit("the panel has another structure: a series, an office or a control is new")
     drawn = made["posterior"].to_dataset()
-    told = reweighed(draws_of(drawn, WEIGHED), graph, f, assumptions, computation.seed)
+    told = reweighed(draws_of(drawn, WEIGHED), graph, f, a, c.seed)
     came = meta.get("fit") or {
-        "snapshot": current, "as_of": meta["as_of"], "fitted_at": meta["fitted_at"],
+        "snapshot": meta["id"], "as_of": meta["as_of"], "fitted_at": meta["fitted_at"],
         # Those of the fit, and not of its answers beside earlier ones.
-        "checks": [c for c in meta["checks"] if c["name"] != JUMPS],
+        "checks": [one for one in meta["checks"] if one["name"] != JUMPS],
     }  # fmt: skip
     of_fit = [Check(**one) for one in came["checks"]]
     weights = weight_checks(told, of_fit)
-    run.know(weights=records(weights))
     if outcome(weights) != "PASS":
-        raise NeedsFit("; ".join(f"{c.name} is {c.value:.2f}, and may be {c.threshold:.2f}" for c in weights if c.outcome != "PASS"))
+        raise NeedsFit("; ".join(f"{w.name} is {w.value:.2f}, and may be {w.threshold:.2f}" for w in weights if w.outcome != "PASS"))
     groups = {"posterior": _like(drawn, told.draws), "sample_stats": xr.Dataset()}
     groups |= {f"{FIT}/{name}": made[name].to_dataset() for name in ("posterior", "sample_stats", "panel")}
-    return Posterior(xr.DataTree.from_dict(groups), told.graph, [*of_fit, *weights], assumptions, computation, came)
+    return Posterior(xr.DataTree.from_dict(groups), told.graph, [*of_fit, *weights], a, c, came)
 
 
 def _like(drawn: xr.Dataset, draws: Draws) -> xr.Dataset:
@@ -107,38 +101,31 @@ def _like(drawn: xr.Dataset, draws: Draws) -> xr.Dataset:
     return xr.Dataset(values, coords | of_draw, drawn.attrs)
 
 
-def fitted(
-    store: SnapshotStore, panel: Panel, assumptions: Assumptions, computation: Computation, run: Run, progress: Progress, step: Step
-) -> Posterior:
-    """A fit, its checks, and if it fails them another. Raises NothingToFit."""
+def fitted(panel: Panel, assumptions: Assumptions, computation: Computation, step: Step, aside: Store | None) -> Posterior:
+    """A fit, its checks, and if it fails them another. aside : where fits are put aside. Raises NothingToFit."""
     if all(reasons := abstentions(panel, assumptions)):
         why = "; ".join(f"{unit}: {reason}" for unit, reason in zip(panel["unit"].values, reasons, strict=True))
         raise NothingToFit(f"no unit can be answered as of {panel.attrs['as_of']}; {why}. Ingest more months, or a longer history")
     f, attempts = frame(panel, assumptions), list[dict[str, Any]]()
     tries = [computation.model_copy(update={"seed": computation.seed + 1000 * n}) for n in range(ATTEMPTS)]
     places = [_place(panel, assumptions, tried) for tried in tries]
-    for old in set(store.store.names(WORK)) - set(places):
-        store.store.delete(old)
+    if aside is not None:
+        for old in set(aside.names(WORK)) - set(places):
+            aside.delete(old)
     for tried, place in zip(tries, places, strict=True):
-        title = "compiling and sampling" if not attempts else f"sampling again, seed {tried.seed}"
-        with step(title) as task:
-
-            def tell(done: int, total: int, task: TaskID = task) -> None:
-                progress.update(task, completed=done, total=total)
-
-            result, found = _made(store.store, place, f, assumptions, tried, tell)
+        with step("compiling and sampling" if not attempts else f"sampling again, seed {tried.seed}") as tell:
+            result, found = _made(aside, place, f, assumptions, tried, tell)
         with step("looking for rival modes"):
             rivals = screen(result, assumptions, tried)
         with step("checking"):
             compared = health(result, seed=tried.seed)
             checks = [*run_checks(result.posterior, result.free, rivals), *figure_checks(compared)]
         attempts.append({"seed": tried.seed, "found": found, "gate": outcome(checks), "checks": records(checks)})
-        run.know(attempts=attempts)
         if outcome(checks) != "FAIL":
             break
     tree = xr.DataTree.from_dict({name: result.posterior[name].to_dataset() for name in ("posterior", "sample_stats")})
     tree["health"] = compared
-    return Posterior(tree, result.graph, checks, assumptions, tried)
+    return Posterior(tree, result.graph, checks, assumptions, tried, attempts=tuple(attempts))
 
 
 def done_with(store: Store) -> None:
@@ -147,23 +134,28 @@ def done_with(store: Store) -> None:
         store.delete(name)
 
 
+def key(panel: Panel, *records: Assumptions | Computation) -> str:
+    """Of what is made of just this by just these versions."""
+    asked = orjson.dumps([panel.attrs["fingerprint"], *(r.digest() for r in records), versions()])
+    return hashlib.sha256(asked).hexdigest()[:16]
+
+
 def _place(panel: Panel, a: Assumptions, c: Computation) -> str:
-    """Where the fit of just this is put aside."""
-    asked = orjson.dumps([panel.attrs["fingerprint"], a.digest(), c.digest(), versions()])
-    return f"{WORK}/{hashlib.sha256(asked).hexdigest()[:16]}.nc"
+    return f"{WORK}/{key(panel, a, c)}.nc"
 
 
 def _kept(result: Fit) -> xr.DataTree:
-    end = xr.Dataset({"end": ("dimension", result.end)}, attrs={"free": result.free})
+    end = xr.Dataset({"end": ("dimension", result.end)})
     return xr.DataTree.from_dict({name: result.posterior[name].to_dataset() for name in ("posterior", "sample_stats")} | {"end": end})
 
 
-def _made(store: Store, place: str, f: Frame, a: Assumptions, c: Computation, tell: Callable[[int, int], None]) -> tuple[Fit, bool]:
+def _made(aside: Store | None, place: str, f: Frame, a: Assumptions, c: Computation, tell: Progress) -> tuple[Fit, bool]:
     """The fit, and whether it was found put aside."""
-    if found := _recalled(store, place, f, a):
+    if aside is not None and (found := _recalled(aside, place, f, a)):
         return found, True
     result = fit(f, a, c, tell)
-    store.write(place, to_netcdf(_kept(result)))
+    if aside is not None:
+        aside.write(place, to_netcdf(_kept(result)))
     return result, False
 
 

@@ -1,6 +1,8 @@
 """Posterior -> published snapshot: answers, evidence, what changed, the report; and the store's current is it."""
 
+import io
 import math
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,7 @@ from zarr.codecs import ZstdCodec
 from data.config import Watch
 from data.panel import Panel
 from data.revisions import revisions
-from model.checks import Check, jump_check, outcome, records
+from model.checks import LEFT_OUT, Check, jump_check, outcome, records
 from model.evidence import detectability, evidence
 from model.held import DRAWS, held
 from model.layers import evaluated
@@ -43,7 +45,20 @@ from service.snapshots import (
 
 
 def may_be_published(checks: list[Check], accept_review: bool) -> bool:
-    return outcome(checks) == "PASS" or (outcome(checks) == "REVIEW" and accept_review)
+    """That a few shards are left out is said in every answer, and keeps the others from no one."""
+    asking = [c for c in checks if c.name != LEFT_OUT]
+    return outcome(checks) != "FAIL" and (accept_review or all(c.outcome == "PASS" for c in asking))
+
+
+def concluded(posterior: Posterior, panel: Panel, step: Step) -> xr.Dataset:
+    """The regime table, with evidence and detectability in it."""
+    a, c = posterior.assumptions, posterior.computation
+    with step("regime probabilities"):
+        regimes = regime_table(posterior.draws(c.probability_draws), posterior.graph, panel, a, c)
+    with step("evidence"):
+        few, seen, space = list(evaluated(posterior.graph, posterior.draws(c.evidence_draws))), posterior.graph.frame, states(a)
+        told = [evidence(few, seen, space), detectability(few, seen, space, np.random.default_rng(c.seed))]
+        return xr.merge([regimes, *(t.reindex(unit=regimes["unit"]) for t in told)], combine_attrs="override")
 
 
 def published(
@@ -52,35 +67,65 @@ def published(
 ) -> tuple[str | None, list[Check], list[dict[str, Any]]]:  # fmt: skip
     """(id of the snapshot, None where what it says is held back; all checks; answers). releases : those behind `panel`."""
     a, c = posterior.assumptions, posterior.computation
-    with step("regime probabilities"):
-        regimes = regime_table(posterior.draws(c.probability_draws), posterior.graph, panel, a, c)
-    with step("evidence"):
-        few, seen, space = list(evaluated(posterior.graph, posterior.draws(c.evidence_draws))), posterior.graph.frame, states(a)
-        told = [evidence(few, seen, space), detectability(few, seen, space, np.random.default_rng(c.seed))]
-        regimes = xr.merge([regimes, *(t.reindex(unit=regimes["unit"]) for t in told)], combine_attrs="override")
-        titles = {name: family.title for name, family in watch.families.items()}
-        snapshot = assemble(
-            posterior.tree, regimes, panel, posterior.checks, a, c, titles, versions(), datetime.now(UTC), told_of(releases)
-        )
-        figures = behind(releases, watch)
-        snapshot.meta["changes"], jumps = since_last(store, snapshot, figures)
-    checks = [*posterior.checks, jump_check(jumps)]
-    released = sorted(row["released_at"] for rows in figures.values() for row in rows)
-    snapshot.meta.update(checks=records(checks), gate=outcome(checks), released=[*released[:1], *released[-1:]])
+    regimes = concluded(posterior, panel, step)
+    now, late = datetime.now(UTC), told_of(releases)
+    snapshot = assemble(posterior.tree, regimes, panel, posterior.checks, a, c, titles(watch), versions(), now, late)
     if posterior.fit is not None:
         snapshot.meta.update(fit=posterior.fit, fitted_at=posterior.fit["fitted_at"])
+    thought = what_ifs(posterior, panel)
+
+    def fill(folder: Path) -> None:
+        write_posterior(snapshot.tree, folder)
+        for importer, content in thought.items():
+            (folder / WHAT_IF / f"{importer}.npz").write_bytes(content)
+
+    return put(store, watch, releases, snapshot, accept_review, fill, run, step)
+
+
+def put(
+    store: SnapshotStore, watch: Watch, releases: pd.DataFrame, snapshot: Snapshot, accept_review: bool, fill: Callable[[Path], None],
+    run: Run, step: Step,
+) -> tuple[str | None, list[Check], list[dict[str, Any]]]:  # fmt: skip
+    """Compare `snapshot` with the last, and publish it if it may be. fill : writes its posterior, and into ``what-if/``, in a folder."""
+    with step("comparing with the last snapshot"):
+        figures = behind(releases, watch)
+        snapshot.meta["changes"], jumps = since_last(store, snapshot, figures)
+    checks = [*(Check(**one) for one in snapshot.meta["checks"]), jump_check(jumps)]
+    released = sorted(row["released_at"] for rows in figures.values() for row in rows)
+    snapshot.meta.update(checks=records(checks), gate=outcome(checks), released=[*released[:1], *released[-1:]])
     if not may_be_published(checks, accept_review):
         return None, checks, snapshot.rows
     with step("report"):
         page = render(snapshot, store.calibration())
+
+    def write(folder: Path) -> None:
+        (folder / CONTEXT).write_bytes(as_lines(snapshot.contexts[row["unit"]] for row in snapshot.rows))
+        (folder / RELEASES).write_bytes(orjson.dumps(figures))
+        (folder / REPORT).write_text(page, encoding="utf-8")
+        (folder / WHAT_IF).mkdir()
+        fill(folder)
+
     with step("publishing"):
-        thought = held(posterior.draws(DRAWS), posterior.graph, panel, a)
-        name = store.publish(snapshot.meta, snapshot.rows, lambda folder: write_files(snapshot, figures, thought, page, folder))
+        name = store.publish(snapshot.meta, snapshot.rows, write)
         done_with(store.store)
     with step("weighing alerts"):
         raised = weigh(store.store, store.load(name))
         run.know(alerts=[alert.id for alert in raised])
     return name, checks, snapshot.rows
+
+
+def titles(watch: Watch) -> dict[str, str]:
+    return {name: family.title for name, family in watch.families.items()}
+
+
+def what_ifs(posterior: Posterior, panel: Panel) -> dict[str, bytes]:
+    """What what-ifs are answered from, by importer."""
+    found = {}
+    for importer, arrays in held(posterior.draws(DRAWS), posterior.graph, panel, posterior.assumptions).items():
+        sink = io.BytesIO()
+        np.savez_compressed(sink, allow_pickle=False, **arrays)
+        found[importer] = sink.getvalue()
+    return found
 
 
 def told_of(releases: pd.DataFrame) -> list[dict[str, Any]]:
@@ -124,26 +169,17 @@ def since_last(
     return since, unexplained(before, snapshot.rows, news)
 
 
-def write_files(
-    snapshot: Snapshot, figures: dict[str, list[dict[str, Any]]], thought: dict[str, dict[str, np.ndarray]], page: str, folder: Path
-) -> None:
-    """The posterior as Zarr, whose chunks carry checksums, and as netCDF-4, the figures behind the answers, what what-ifs are answered
-    from, what is drawn beside the answers, and the report."""
-    (folder / CONTEXT).write_bytes(as_lines(snapshot.contexts[row["unit"]] for row in snapshot.rows))
-    (folder / WHAT_IF).mkdir()
-    for importer, arrays in thought.items():
-        np.savez_compressed(folder / WHAT_IF / f"{importer}.npz", allow_pickle=False, **arrays)
-    (folder / RELEASES).write_bytes(orjson.dumps(figures))
+def write_posterior(tree: xr.DataTree, folder: Path) -> None:
+    """As Zarr, whose chunks carry checksums, and as netCDF-4."""
     checked = [ZstdCodec(level=3, checksum=True)]
-    tree = xr.DataTree.from_dict({node.path: _stored(node.to_dataset(inherit=False)) for node in snapshot.tree.subtree})
+    stored = xr.DataTree.from_dict({node.path: _stored(node.to_dataset(inherit=False)) for node in tree.subtree})
     encoding = {
         node.path: {name: {"compressors": checked} for name in node.to_dataset(inherit=False).variables}
-        for node in tree.subtree
+        for node in stored.subtree
         if node.has_data
     }
-    tree.to_zarr(folder / POSTERIOR, encoding=encoding, consolidated=False, zarr_format=3)
-    (folder / NETCDF).write_bytes(to_netcdf(tree))
-    (folder / REPORT).write_text(page, encoding="utf-8")
+    stored.to_zarr(folder / POSTERIOR, encoding=encoding, consolidated=False, zarr_format=3)
+    (folder / NETCDF).write_bytes(to_netcdf(stored))
 
 
 def _stored(dataset: xr.Dataset) -> xr.Dataset:

@@ -5,7 +5,7 @@ What fits is imported where it is needed: a night on which nothing is new costs 
 
 import math
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 from rich.console import Console
-from rich.progress import Progress, TaskID, TimeElapsedColumn
+from rich.progress import Progress, TimeElapsedColumn
 
 from data.config import Watch
 from data.log import ReleaseLog
@@ -24,12 +24,14 @@ from model.spec import Assumptions, Computation
 from service.decision import Decision, decide, versions
 from service.progress import COLUMNS
 from service.runs import on_record
-from service.snapshots import SnapshotStore, StoreBusy
+from service.snapshots import NETCDF, Damaged, NoSnapshot, SnapshotStore, StoreBusy
 from service.webhooks import Send, deliver
 
 if TYPE_CHECKING:
     from model.checks import Check
 
+SHARD_UNITS = 60
+"""Units from which on a panel is fitted in shards: one fit of more takes half an hour, and may not converge."""
 POSTERIORS_KEPT = timedelta(days=90)
 """How long after it was published a snapshot that is no longer current keeps its posterior; its answers stay for good."""
 
@@ -59,6 +61,8 @@ def refresh(
     console: Console,
     accept_review: bool = False,
     full: bool = True,
+    shard_units: int = SHARD_UNITS,
+    executor: str = "local",
     send: Send | None = None,
 ) -> Refreshed:
     """Bring what is served up to what was known at `as_of`, if the gate lets it through; every run is on record in the store.
@@ -71,10 +75,10 @@ def refresh(
     with _alone(store), on_record(store.store, asked) as run, Progress(*COLUMNS, TimeElapsedColumn(), console=console) as progress:
 
         @contextmanager
-        def step(title: str, total: float | None = None) -> Iterator[TaskID]:
-            task = progress.add_task(title, total=total)
+        def step(title: str) -> Iterator[Callable[[int, int], None]]:
+            task = progress.add_task(title, total=None)
             with run.step(title):
-                yield task
+                yield lambda done, of: progress.update(task, completed=done, total=of)
             progress.update(task, total=1, completed=1)
 
         with step("reading the log"):
@@ -90,21 +94,34 @@ def refresh(
         )  # fmt: skip
         name, checks, rows = None, list[Any](), list[dict[str, Any]]()
         if decision.kind != "nothing":
+            # What fits, and takes seconds to import.
+            from service.netcdf import from_netcdf
             from service.posteriors import NeedsFit, fitted, weighed
             from service.publication import may_be_published, published
 
-            if decision.kind == "weigh":
+            sharded = len(watch.units()) > shard_units
+            if sharded:
+                from service.shards import sharded as in_shards
+
+                name, checks, rows = in_shards(
+                    log, store, watch, panel, releases, assumptions, computation, decision, shard_units, executor, accept_review, run, step
+                )
+            elif decision.kind == "weigh":
                 try:
                     with step("weighing the draws there are"):
-                        posterior = weighed(store, str(decision.current), panel, run)
-                except NeedsFit as error:
+                        meta = store.manifest(str(decision.current))
+                        then = Assumptions(**meta["assumptions"]), Computation(**meta["computation"])
+                        posterior = weighed(from_netcdf(store.read(meta["id"], NETCDF)), meta, panel, *then)
+                except (NeedsFit, Damaged, NoSnapshot) as error:
                     decision = Decision("fit", f"the draws there are cannot stand for it: {error}")
                     run.know(decision={"kind": decision.kind, "why": decision.why})
-            if decision.kind == "fit":
-                posterior = fitted(store, panel, assumptions, computation, run, progress, step)
-            checks = posterior.checks
-            if may_be_published(checks, accept_review):
-                name, checks, rows = published(store, watch, panel, releases, posterior, accept_review, run, step)
+            if not sharded:
+                if decision.kind == "fit":
+                    posterior = fitted(panel, assumptions, computation, step, store.store)
+                checks = posterior.checks
+                run.know(attempts=posterior.attempts)
+                if may_be_published(checks, accept_review):
+                    name, checks, rows = published(store, watch, panel, releases, posterior, accept_review, run, step)
         if name and send:
             with step("sending alerts"):
                 run.know(deliveries=_sent(store, send))

@@ -23,8 +23,9 @@ from model.checks import SENSITIVE, power_scaling, replicated
 from model.snapshot import Snapshot
 from service.pages import templates
 
-ATTENTION, RECENT, FEWEST = 0.2, 12, 3
-"""A unit has a page of its own where p(restricted) is or was at least so much in so many months; and so many units have one in any case."""
+ATTENTION, RECENT, FEWEST, MOST = 0.2, 12, 3, 40
+"""A unit has a page of its own where p(restricted) is or was at least so much in so many months; and so many units have one in any case,
+the likeliest, and no more than so many."""
 _MEAN, _EXPORTER, _IMPORTER, _BAND = "#1b1b1b", "#0072b2", "#d55e00", "#c6dbef"
 _CAUSES = {"targeted": ("#b3470a", ""), "product_wide": ("#e69f00", "///"), "disrupted": ("#9a9a9a", "..."), "open": ("#eef3f7", "")}
 _STYLE: Any = {
@@ -47,7 +48,7 @@ def render(snapshot: Snapshot, calibration: dict[str, Any] | None) -> str:
                 style=Markup(style),
                 meta=snapshot.meta,
                 rows=answering,
-                worth=[r for r in answering if _worth_attention(r, answering)],
+                worth=[r for r in answering if _worth_attention(r, answering)][:MOST],
                 abstaining=[r for r in snapshot.rows if r["abstention"]],
                 recent=recent,
                 picture=lambda row: _of_unit(row, snapshot.contexts[row["unit"]]),

@@ -45,6 +45,7 @@ REPORT = "report.html"
 POSTERIOR, NETCDF = "posterior.zarr", "posterior.nc"
 RELEASES = "releases.json"
 WHAT_IF = "what-if"
+SHARDS = "shards"
 CALIBRATION = "calibration.json"
 RECENT = 24
 """Months of filtered probabilities that the index has of each unit."""
@@ -116,7 +117,13 @@ def _id(published: datetime, digest: str) -> str:
 
 
 def _of_posterior(file: str) -> bool:
-    return file == NETCDF or file.startswith(f"{POSTERIOR}/")
+    return file == NETCDF or file.startswith((f"{POSTERIOR}/", f"{SHARDS}/"))
+
+
+def what_if_file(manifest: dict[str, Any], importer: str, family: str) -> str:
+    """Where that is held from which a what-if of a unit is answered."""
+    shard = next((f"{name}-" for name, told in manifest.get("shards", {}).items() if family in told["families"]), "")
+    return f"{WHAT_IF}/{shard}{importer}.npz"
 
 
 def _digest(content: bytes) -> str:

@@ -15,7 +15,7 @@ import orjson
 from model.entry import entry
 from model.spec import Assumptions
 from model.what_if import Held, NotAsked, answer
-from service.snapshots import WHAT_IF, SnapshotStore
+from service.snapshots import SnapshotStore, what_if_file
 
 KEPT = 16
 """Importers of snapshots that are kept in memory."""
@@ -26,10 +26,13 @@ class _Worker:
         self.store = store
         self._held: OrderedDict[tuple[str, str], Held] = OrderedDict()
 
-    def held(self, snapshot: str, importer: str) -> Held:
-        if (key := (snapshot, importer)) not in self._held:
-            assumptions = Assumptions.model_validate(self.store.manifest(snapshot)["assumptions"])
-            self._held[key] = Held(np.load(io.BytesIO(self.store.read(snapshot, f"{WHAT_IF}/{importer}.npz"))), assumptions)
+    def held(self, snapshot: str, unit: str) -> Held:
+        _, importer, family = unit.split(".", 2)
+        manifest = self.store.manifest(snapshot)
+        file = what_if_file(manifest, importer, family)
+        if (key := (snapshot, file)) not in self._held:
+            assumptions = Assumptions.model_validate(manifest["assumptions"])
+            self._held[key] = Held(np.load(io.BytesIO(self.store.read(snapshot, file))), assumptions)
             while len(self._held) > KEPT:
                 self._held.popitem(last=False)
         self._held.move_to_end(key)
@@ -37,7 +40,7 @@ class _Worker:
 
     def told(self, question: dict[str, Any]) -> dict[str, Any]:
         try:
-            held = self.held(question["snapshot"], question["importer"])
+            held = self.held(question["snapshot"], question["unit"])
             return {"answer": answer(held, question["unit"], question["releases"], question["covariates"])}
         except NotAsked as error:
             return {"refused": str(error)}

@@ -8,6 +8,7 @@ import time
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from http.server import ThreadingHTTPServer
+from itertools import product
 from pathlib import Path
 
 import httpx
@@ -22,19 +23,21 @@ def csv(*rows: str, header: str = OBSERVATION_HEADER) -> bytes:
     return "\n".join([header, *rows, ""]).encode()
 
 
-def simulated_csv(seed: int = 7, months: int = 60, importers: tuple[str, ...] = ("JPN", "USA", "KOR", "DEU")) -> bytes:
-    """Both offices' figures of one family: log-normal flows, and Japan cut by 85 % in its last twelve months."""
+def simulated_csv(
+    seed: int = 7, months: int = 60, importers: tuple[str, ...] = ("JPN", "USA", "KOR", "DEU"), codes: tuple[str, ...] = ("850511",)
+) -> bytes:
+    """Both offices' figures of `codes`: log-normal flows, and Japan cut by 85 % in its last twelve months."""
     rng = np.random.default_rng(seed)
     periods = pd.period_range("2019-01", periods=months, freq="M")
     rows = []
-    for n, importer in enumerate(importers):
+    for code, (n, importer) in product(codes, enumerate(importers)):
         flow = np.exp(12 + n + rng.normal(0, 0.12, months))
         if importer == "JPN":
             flow[-12:] *= 0.15
         for period, kg in zip(periods, flow, strict=True):
             for reporter, factor in (("CHN", 1.0), (importer, 1.05 * np.exp(rng.normal(0, 0.05)))):
                 released = (period + 1).to_timestamp() + pd.Timedelta(days=19 if reporter == "CHN" else 27)
-                rows.append(f"{reporter},CHN,{importer},850511,{period},{kg * factor:.0f},,{released.isoformat()}Z")
+                rows.append(f"{reporter},CHN,{importer},{code},{period},{kg * factor:.0f},,{released.isoformat()}Z")
     return csv(*rows)
 
 

@@ -50,8 +50,7 @@ from service.schemas import (
 from service.schemas import (
     Query as Asked,
 )
-from service.snapshots import RELEASES, NoSnapshot
-from service.snapshots import WHAT_IF as KEPT_DRAWS
+from service.snapshots import RELEASES, NoSnapshot, what_if_file
 from service.what_if import Refused, Unavailable
 
 router = APIRouter(tags=["regimes"])
@@ -148,10 +147,11 @@ async def query(request: Request, asked: Asked) -> Response:
 def what_if(request: Request, unit: UnitId, asked: WhatIf, as_of: AsOf = None) -> Response:
     """Probabilities before and after figures that nobody has reported, or a path of tension, by filtering the draws that were published."""
     found = loaded(request, as_of)
-    importer = entry_of(found, unit)["importer"]
-    if f"{KEPT_DRAWS}/{importer}.npz" not in found.snapshot.meta["files"]:
+    entry = entry_of(found, unit)
+    importer = entry["importer"]
+    if what_if_file(found.snapshot.meta, importer, entry["family"]) not in found.snapshot.meta["files"]:
         raise NoSnapshot(f"snapshot {found.snapshot.id} was published without draws of {importer} that could be filtered")
-    question = {"snapshot": found.snapshot.id, "importer": importer, "unit": unit} | asked.model_dump()
+    question = {"snapshot": found.snapshot.id, "unit": unit} | asked.model_dump()
     try:
         told = request.app.state.what_if.ask(question)
     except Refused as error:

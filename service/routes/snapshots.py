@@ -10,7 +10,7 @@ from fastapi.responses import Response
 
 from service.routes.shared import ERRORS, SAME, AsOf, Cursor, IfNoneMatch, answer, loaded, next_after, opened, tagged, utc
 from service.schemas import Calibration, Checks, FamilyList, ImporterList, Instant, SnapshotInfo, SnapshotList
-from service.snapshots import CALIBRATION, NETCDF, POSTERIOR, REPORT, NoSnapshot
+from service.snapshots import CALIBRATION, NETCDF, POSTERIOR, REPORT, SHARDS, NoSnapshot
 
 router = APIRouter(tags=["snapshots"])
 ZIP, HDF = "application/zip", "application/x-netcdf"
@@ -123,11 +123,17 @@ def posterior(
     format: Annotated[
         Literal["zarr", "netcdf"], Query(description="zarr: a zip that zarr and xarray open as it is; netcdf: netCDF-4.", examples=["zarr"])
     ] = "zarr",
+    shard: Annotated[
+        str | None, Query(description="Of a panel fitted in shards, the shard; netCDF.", pattern="^shard-[0-9]+$", examples=["shard-1"])
+    ] = None,
 ) -> Response:
     """`xarray.open_datatree("posterior.zarr.zip", engine="zarr")`, or `arviz.from_netcdf("posterior.nc")`: posterior, sample_stats,
     panel, regimes."""
     store = request.app.state.holder.store
     name, caching = _named(request, snapshot)
+    if shard is not None:
+        headers = {"Cache-Control": caching, "Content-Disposition": f'attachment; filename="{name}.{shard}.nc"'}
+        return Response(store.read(name, f"{SHARDS}/{shard}.nc"), media_type=HDF, headers=headers)
     headers = {
         "Cache-Control": caching,
         "Content-Disposition": f'attachment; filename="{name}.{"nc" if format == "netcdf" else "zarr.zip"}"',
@@ -135,7 +141,10 @@ def posterior(
     held = store.manifest(name)["files"]
     files = [file for file in held if (file == NETCDF if format == "netcdf" else file.startswith(f"{POSTERIOR}/"))]
     if not files:
-        raise NoSnapshot(f"snapshot {name} was published without its posterior in this form")
+        shards = ", ".join(sorted(file.removeprefix(f"{SHARDS}/").removesuffix(".nc") for file in held if file.startswith(f"{SHARDS}/")))
+        raise NoSnapshot(
+            f"snapshot {name} was published {f'in shards; ?shard= one of {shards}' if shards else 'without its posterior in this form'}"
+        )
     if format == "netcdf":
         return Response(store.read(name, NETCDF), media_type=HDF, headers=headers)
     sink = io.BytesIO()

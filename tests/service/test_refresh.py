@@ -24,12 +24,13 @@ from model.spec import Assumptions, Computation
 from service import posteriors
 from service.app import create_app
 from service.cli import app
+from service.netcdf import from_netcdf
 from service.posteriors import NeedsFit
 from service.refresh import refresh
-from service.runs import Run, records
+from service.runs import records
 from service.schemas import ReleasesAnswer
 from service.settings import Settings
-from service.snapshots import SnapshotStore, StoreBusy
+from service.snapshots import NETCDF, SnapshotStore, StoreBusy
 
 pytestmark = pytest.mark.slow
 WATCH = Watch(
@@ -162,6 +163,26 @@ def test_the_same_figures_again_are_nothing_new_and_leave_what_is_served(done, s
     assert SnapshotStore(settings.store).current_id() == done.snapshot
 
 
+def test_every_run_is_on_record_with_its_inputs_steps_and_outcome(done, settings):
+    first = records(SnapshotStore(settings.store).store)[0]
+    assert (first["outcome"], first["snapshot"]) == ("published", done.snapshot)
+    assert first["inputs"]["as_of"] == AS_OF.isoformat()
+    assert {"reading the log", "compiling and sampling", "publishing"} <= set(first["seconds"])
+    assert first["log"] == ReleaseLog(settings.log_place).fingerprint()
+    assert [c["outcome"] for c in first["checks"]]
+
+
+def test_a_second_refresh_at_the_same_time_is_turned_away_and_an_impossible_one_says_why(done, settings):
+    with SnapshotStore(settings.store).store.lock(".refresh.lock", 0.0), pytest.raises(StoreBusy, match="another refresh is running"):
+        again(settings)
+    log, store = ReleaseLog(settings.log_place), SnapshotStore(settings.store)
+    with pytest.raises(LogError):
+        refresh(log, store, WATCH, datetime(2010, 1, 1, tzinfo=UTC), Assumptions(), Computation(), Console(file=io.StringIO()))
+    last = records(store.store)[-1]
+    assert (last["outcome"], last["why"][:8]) == ("failed", "LogError")
+    assert store.current_id() == done.snapshot
+
+
 def a_month_more(importers=("JPN", "USA", "KOR", "DEU")):
     """January 2024 as December 2023 was: Japan still cut."""
     kg = dict(zip(importers, (24_000, 440_000, 1_200_000, 3_300_000), strict=True))
@@ -206,6 +227,12 @@ def test_the_month_after_with_nothing_new_rolls_the_nowcast_on_from_the_same_dra
     assert told.exit_code == 0, told.output
 
 
+def weighed_by_hand(store, panel):
+    meta = store.manifest(store.current_id())
+    tree = from_netcdf(store.read(meta["id"], NETCDF))
+    return posteriors.weighed(tree, meta, panel, Assumptions(**meta["assumptions"]), Computation(**meta["computation"]))
+
+
 def test_figures_that_no_draw_foresaw_are_fitted_anew(weighed, settings, tmp_path):
     """Half a year of one office's figures, a hundred times those before: the draws there are say so themselves."""
     rows = [f"CHN,CHN,{i},850511,2023-{m:02},{9e7 / m:.0f},,2024-03-20T00:00:00Z" for i in ("USA", "KOR", "DEU") for m in range(6, 13)]
@@ -214,24 +241,4 @@ def test_figures_that_no_draw_foresaw_are_fitted_anew(weighed, settings, tmp_pat
         log.ingest(content, name)
     panel = read_panel(log, WATCH, datetime(2024, 3, 25, tzinfo=UTC))
     with pytest.raises(NeedsFit, match=r"weights_(pareto_k|ess_min) is"):
-        posteriors.weighed(store, store.current_id(), panel, Run(store.store, {}))
-
-
-def test_every_run_is_on_record_with_its_inputs_steps_and_outcome(done, settings):
-    first = records(SnapshotStore(settings.store).store)[0]
-    assert (first["outcome"], first["snapshot"]) == ("published", done.snapshot)
-    assert first["inputs"]["as_of"] == AS_OF.isoformat()
-    assert {"reading the log", "compiling and sampling", "publishing"} <= set(first["seconds"])
-    assert first["log"] == ReleaseLog(settings.log_place).fingerprint()
-    assert [c["outcome"] for c in first["checks"]]
-
-
-def test_a_second_refresh_at_the_same_time_is_turned_away_and_an_impossible_one_says_why(done, settings):
-    with SnapshotStore(settings.store).store.lock(".refresh.lock", 0.0), pytest.raises(StoreBusy, match="another refresh is running"):
-        again(settings)
-    log, store = ReleaseLog(settings.log_place), SnapshotStore(settings.store)
-    with pytest.raises(LogError):
-        refresh(log, store, WATCH, datetime(2010, 1, 1, tzinfo=UTC), Assumptions(), Computation(), Console(file=io.StringIO()))
-    last = records(store.store)[-1]
-    assert (last["outcome"], last["why"][:8]) == ("failed", "LogError")
-    assert store.current_id() == done.snapshot
+        weighed_by_hand(store, panel)

@@ -1,0 +1,351 @@
+"""A panel that is too large for one fit: shards of it, fanned out to processes or to a Dask cluster, and one snapshot of them all.
+
+A shard is some families with all their importers: what befalls a family, and who is spared, is settled within it. What shards cannot tell
+each other is that a campaign against an importer runs across families of two shards, and what all share: so a few shards are fitted
+first, and what they say of the population parameters is the prior of the rest (:mod:`model.pooling`), on record as such.
+
+A shard that is done is put aside; a refresh that was stopped goes on with the others. A shard that its gate refuses is left out: its units
+abstain, and say where their last answer is. Where that befalls more than :data:`MOST_LEFT_OUT` of the units, nothing is published.
+"""
+
+import io
+import os
+import sys
+import threading
+import time
+import zipfile
+from collections.abc import Iterator
+from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+import pandas as pd
+import xarray as xr
+
+from data.config import Watch
+from data.log import LogError, ReleaseLog
+from data.panel import Panel, read_panel
+from data.store import Store
+from model.checks import LEFT_OUT, Check, outcome, records
+from model.context import contexts
+from model.fit import Progress
+from model.layers import draws_of
+from model.pooling import pooled
+from model.snapshot import Snapshot, answers, facts, silent
+from model.spec import Assumptions, Computation
+from service.decision import Decision, versions
+from service.netcdf import from_netcdf, to_netcdf
+from service.posteriors import WORK, NeedsFit, NothingToFit, Posterior, Step, fitted, key, weighed
+from service.publication import concluded, put, titles, told_of, what_ifs
+from service.runs import Run
+from service.snapshots import SHARDS, WHAT_IF, Damaged, NoSnapshot, SnapshotStore
+
+POOLED = 3
+"""Shards that are fitted first, under the priors as they are, for what they say of the others'."""
+MOST_LEFT_OUT = 0.1
+"""Share of the units that may be left out of a publication."""
+RETRIES = 2
+"""Of a shard whose worker died."""
+TELLING = 200
+"""Draws of a shard that are pooled."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """All that a worker needs: it sees neither the log nor the store. before : the shard's last posterior and its meta, to be weighed."""
+
+    name: str
+    panel: Panel
+    titles: dict[str, str]
+    assumptions: Assumptions
+    computation: Computation
+    before: tuple[bytes, dict[str, Any]] | None = None
+
+    @property
+    def place(self) -> str:
+        """Where it is put aside once it is done."""
+        return f"{WORK}/{self.name}-{key(self.panel, self.assumptions, self.computation)}{'-w' if self.before else ''}.zip"
+
+
+@dataclass(frozen=True)
+class Done:
+    """told : ``name``, ``families``, ``decision``, ``checks``, ``gate``, ``fit``, ``assumptions``, ``seconds``; ``rows`` and ``contexts``,
+    empty where the gate refused. files : what its part of the snapshot is made of, by name."""
+
+    told: dict[str, Any]
+    files: dict[str, bytes]
+
+    def packed(self) -> bytes:
+        sink = io.BytesIO()
+        with zipfile.ZipFile(sink, "w", zipfile.ZIP_STORED) as archive:
+            for name, content in {"told.json": orjson.dumps(self.told), **self.files}.items():
+                archive.writestr(name, content)
+        return sink.getvalue()
+
+    @classmethod
+    def unpacked(cls, content: bytes) -> "Done":
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            files = {name: archive.read(name) for name in archive.namelist()}
+        return cls(orjson.loads(files.pop("told.json")), files)
+
+
+def plan(watch: Watch, units: int) -> dict[str, Watch]:
+    """Shards by name, of about so many units each: as few as that allows, and of as equal size as they can be."""
+    families, each = list(watch.families), max(1, units // len(watch.importers))
+    count = -(-len(families) // each)
+    groups = np.array_split(np.arange(len(families)), count)
+    wide = len(str(count))
+    return {
+        f"shard-{n + 1:0{wide}}": watch.model_copy(update={"families": {families[i]: watch.families[families[i]] for i in group}})
+        for n, group in enumerate(groups)
+    }
+
+
+def work(task: Task) -> Done:
+    """What a worker does."""
+    if "dask" not in sys.modules:
+        return _worked(task)
+    import dask
+
+    # In a Dask worker xarray asks the cluster for leave to write a file, under the name of an object that only this process has.
+    with dask.config.set(scheduler="synchronous"):
+        return _worked(task)
+
+
+def _worked(task: Task) -> Done:
+    """The shard's posterior, weighed or fitted, and what it says."""
+    began, a, c, decision = datetime.now(UTC), task.assumptions, task.computation, Decision("fit", "no draws to weigh")
+    posterior = None
+    if task.before:
+        content, meta = task.before
+        try:
+            posterior = weighed(from_netcdf(content), meta, task.panel, Assumptions(**meta["assumptions"]), c)
+            decision = Decision("weigh", "there are new figures, or a new month")
+        except NeedsFit as error:
+            decision = Decision("fit", f"the draws there are cannot stand for it: {error}")
+    if posterior is None:
+        posterior = fitted(task.panel, a, c, quiet, None)
+    return said(task, posterior, decision, began)
+
+
+def quiet(_: str) -> AbstractContextManager[Progress]:
+    """Steps of a worker, which nobody watches."""
+    return nullcontext(lambda done, of: None)
+
+
+def said(task: Task, posterior: Posterior, decision: Decision, began: datetime) -> Done:
+    """A shard's part of a snapshot."""
+    rows, beside, files = list[dict[str, Any]](), dict[str, Any](), dict[str, bytes]()
+    if outcome(posterior.checks) != "FAIL":
+        regimes = concluded(posterior, task.panel, quiet)
+        rows, beside = answers(regimes, task.titles), contexts(task.panel)
+        groups = {node.path: node.to_dataset() for node in posterior.tree.subtree}
+        files = {f"{SHARDS}/{task.name}.nc": to_netcdf(xr.DataTree.from_dict(groups | {"panel": task.panel, "regimes": regimes}))}
+        files |= {f"{WHAT_IF}/{task.name}-{importer}.npz": held for importer, held in what_ifs(posterior, task.panel).items()}
+    seconds = (datetime.now(UTC) - began).total_seconds()
+    fitted_at = posterior.fit["fitted_at"] if posterior.fit else began.isoformat()
+    return _done(task, vars(decision), posterior.checks, posterior.fit, fitted_at, rows, beside, seconds, files)
+
+
+def _done(
+    task: Task, decision: dict[str, Any], checks: list[Check], fit: dict[str, Any] | None, fitted_at: str | None,
+    rows: list[dict[str, Any]], beside: dict[str, Any], seconds: float, files: dict[str, bytes],
+) -> Done:  # fmt: skip
+    told = {
+        "name": task.name, "families": [str(f) for f in task.panel["family"].values], "decision": decision, "checks": records(checks),
+        "gate": outcome(checks) if checks else "PASS", "fit": fit, "assumptions": task.assumptions.model_dump(), "fitted_at": fitted_at,
+        "as_of": task.panel.attrs["as_of"], "seconds": seconds, "rows": rows, "contexts": beside,
+    }  # fmt: skip
+    return Done(orjson.loads(orjson.dumps(told)), files)
+
+
+def _end_with(parent: int) -> None:
+    """End this process when the one that asked is gone: nobody would take what it finds, and the next refresh needs the core."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1.0)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+@contextmanager
+def executor(address: str, workers: int) -> Iterator[Executor]:
+    """``local``: processes of this machine. ``dask://host:port``: an existing cluster, whose workers have this package installed; it runs
+    the tasks of a worker that died elsewhere."""
+    if address == "local":
+        with ProcessPoolExecutor(workers, get_context("spawn"), _end_with, (os.getpid(),)) as pool:
+            yield pool
+    elif address.startswith("dask://"):
+        from distributed import Client
+
+        with Client(address.replace("dask://", "tcp://", 1), set_as_default=False) as client:  # type: ignore[no-untyped-call]
+            yield client.get_executor(retries=RETRIES, pure=False)
+    else:
+        raise ValueError(f"--executor {address}: local, or dask://host:port of a scheduler")
+
+
+def run_all(tasks: list[Task], address: str, workers: int, aside: Store, tell: Any) -> dict[str, Done]:
+    """Every task, done or found put aside, by name. Raises what a task raised, once the others are done and put aside."""
+    done: dict[str, Done] = {}
+    for task in tasks:
+        try:
+            done[task.name] = Done.unpacked(aside.read(task.place))
+        except (FileNotFoundError, zipfile.BadZipFile, KeyError):
+            continue
+    wrong: Exception | None = None
+    for attempt in range(RETRIES + 1):
+        left = [task for task in tasks if task.name not in done]
+        tell(len(done), len(tasks))
+        if not left:
+            break
+        try:
+            with executor(address, workers) as pool:
+                waiting = {pool.submit(work, task): task for task in left}
+                for future in as_completed(waiting):
+                    task = waiting[future]
+                    try:
+                        done[task.name] = future.result()
+                    except BrokenProcessPool:
+                        raise
+                    except NothingToFit as error:
+                        done[task.name] = _abstaining(task, str(error))
+                    except Exception as error:  # the others' work is not lost with it
+                        wrong = error
+                        continue
+                    aside.write(task.place, done[task.name].packed())
+                    tell(len(done), len(tasks))
+        except BrokenProcessPool as error:
+            if attempt == RETRIES:
+                raise RuntimeError(
+                    f"a worker died {RETRIES + 1} times, with {len(left)} shards left to do; is there memory enough?"
+                ) from error
+            continue
+        if wrong is not None:
+            raise wrong
+    return done
+
+
+def _abstaining(task: Task, why: str) -> Done:
+    units = [str(unit) for unit in task.panel["unit"].values]
+    rows = [silent(unit, task.titles, "no figures that a probability could rest on") for unit in units]
+    return _done(task, {"kind": "fit", "why": why}, [], None, None, rows, contexts(task.panel), 0.0, {})
+
+
+def sharded(
+    log: ReleaseLog, store: SnapshotStore, watch: Watch, panel: Panel, releases: pd.DataFrame, assumptions: Assumptions,
+    computation: Computation, decision: Decision, units: int, address: str, accept_review: bool, run: Run, step: Step,
+) -> tuple[str | None, list[Check], list[dict[str, Any]]]:  # fmt: skip
+    """A refresh of `panel` in shards of about so many units; as :func:`service.publication.put`."""
+    one = computation.model_copy(update={"cores": 1})
+    tasks, absent = [], list[tuple[str, Watch]]()
+    with step("reading the shards"):
+        for name, part in plan(watch, units).items():
+            try:
+                of_shard = read_panel(log, part, datetime.fromisoformat(panel.attrs["as_of"]))
+            except LogError:
+                absent.append((name, part))
+                continue
+            tasks.append(Task(name, of_shard, titles(part), assumptions, one, _before(store, decision, name, of_shard)))
+    first = [tasks[n] for n in np.unique(np.linspace(0, len(tasks) - 1, POOLED).round().astype(int))] if len(tasks) > POOLED else []
+    prior, pool = assumptions, None
+    if decision.kind == "weigh":
+        # The draws there are were drawn under these.
+        pool = store.manifest(str(decision.current)).get("pooled")
+        prior = Assumptions(**pool["assumptions"]) if pool else assumptions
+    elif first:
+        with step(f"fitting {len(first)} shards for what all share") as tell:
+            found = run_all(first, address, computation.cores, store.store, tell)
+            told = [d.files[f"{SHARDS}/{d.told['name']}.nc"] for d in found.values() if d.files]
+            prior = pooled(assumptions, [draws_of(from_netcdf(content)["posterior"].to_dataset(), TELLING) for content in told])
+            pool = {"from": sorted(found), "assumptions": prior.model_dump(), "assumptions_digest": prior.digest()}
+    early = {task.name for task in first} if decision.kind == "fit" else set()
+    tasks = [t if t.name in early else Task(t.name, t.panel, t.titles, prior, one, t.before) for t in tasks]
+    for old in set(store.store.names(WORK)) - {task.place for task in tasks}:
+        store.store.delete(old)
+    with step(f"{len(tasks)} shards") as tell:
+        done = run_all(tasks, address, computation.cores, store.store, tell)
+    run.know(shards={name: {k: d.told[k] for k in ("gate", "decision", "seconds")} for name, d in sorted(done.items())}, pooled=pool)
+    snapshot = _joined(store, watch, panel, releases, assumptions, computation, done, pool)
+    checks = [Check(**c) for c in snapshot.meta["checks"]]
+    if outcome(checks) == "FAIL":
+        return None, checks, snapshot.rows
+
+    def fill(folder: Path) -> None:
+        (folder / SHARDS).mkdir()
+        for one in done.values():
+            for name, content in one.files.items():
+                (folder / name).write_bytes(content)
+
+    return put(store, watch, releases, snapshot, accept_review, fill, run, step)
+
+
+def _before(store: SnapshotStore, decision: Decision, name: str, panel: Panel) -> tuple[bytes, dict[str, Any]] | None:
+    """The shard's last posterior and its meta, where it is of the same families and there is one."""
+    if decision.kind != "weigh":
+        return None
+    manifest = store.manifest(str(decision.current))
+    told = manifest.get("shards", {}).get(name)
+    if told is None or told["gate"] == "FAIL" or told["families"] != [str(f) for f in panel["family"].values]:
+        return None
+    try:
+        content = store.read(manifest["id"], f"{SHARDS}/{name}.nc")
+    except (Damaged, NoSnapshot):
+        return None
+    return content, {"id": manifest["id"], **told}
+
+
+def _joined(
+    store: SnapshotStore, watch: Watch, panel: Panel, releases: pd.DataFrame, a: Assumptions, c: Computation, done: dict[str, Done],
+    pool: dict[str, Any] | None,
+) -> Snapshot:  # fmt: skip
+    """One snapshot of all shards, without their posteriors."""
+    try:
+        last = store.load()
+    except (Damaged, NoSnapshot):
+        last = None
+    rows = {row["unit"]: row for one in done.values() for row in one.told["rows"]}
+    beside = contexts(panel) | {unit: context for one in done.values() for unit, context in one.told["contexts"].items()}
+    refused = {family: name for name, one in done.items() if one.told["gate"] == "FAIL" for family in one.told["families"]}
+    ordered = []
+    for unit, _, family in watch.units():
+        if family in refused:
+            where = f"; its last answer is that of snapshot {last.id}" if last and unit in last.records else ""
+            rows[unit] = silent(unit, titles(watch), f"the checks of its fit ({refused[family]}) did not pass{where}")
+        ordered.append(rows.get(unit) or silent(unit, titles(watch), "no figure known"))
+    checks = _checks([one.told for one in done.values()], sum(r["family"] in refused for r in ordered) / len(ordered))
+    meta = facts(panel, checks, a, c, versions(), datetime.now(UTC), told_of(releases))
+    # The oldest of the fits: when all is fitted anew hangs on it.
+    fits = [one.told["fitted_at"] for one in done.values() if one.told["fitted_at"]]
+    meta |= {"fitted_at": min(fits, default=meta["fitted_at"]), "pooled": pool, "shards": {
+        name: {k: one.told[k] for k in ("families", "gate", "decision", "checks", "fit", "fitted_at", "as_of", "assumptions", "seconds")}
+        for name, one in sorted(done.items())
+    }}  # fmt: skip
+    return Snapshot(xr.DataTree(), meta, ordered, beside)
+
+
+def _checks(shards: list[dict[str, Any]], left_out: float) -> list[Check]:
+    """Of each kind of check the worst of those of the shards that are published, and how many units are left out."""
+    found: dict[str, list[tuple[str, Check]]] = {}
+    for told in shards:
+        if told["gate"] != "FAIL":
+            for one in told["checks"]:
+                found.setdefault(one["name"], []).append((told["name"], Check(**one)))
+    order = ("PASS", "REVIEW", "FAIL")
+    worst = []
+    for several in found.values():
+        sign = 1 if several[0][1].review >= several[0][1].threshold else -1
+        name, check = max(several, key=lambda of: (order.index(of[1].outcome), sign * of[1].value))
+        worst.append(Check(**{**vars(check), "worst": f"{name}: {check.worst}" if check.worst else name}))
+    refused = [told["name"] for told in shards if told["gate"] == "FAIL"]
+    found_in = ", ".join(refused[:5]) + (f" and {len(refused) - 5} more" if len(refused) > 5 else "")
+    verdict = "PASS" if not refused else "REVIEW" if left_out <= MOST_LEFT_OUT else "FAIL"
+    return [*worst, Check(LEFT_OUT, left_out, 0.0, MOST_LEFT_OUT, verdict, found_in, "share of units whose shard's checks did not pass")]  # type: ignore[arg-type]

@@ -1,0 +1,215 @@
+"""A panel in shards: the same answers as one fit's own, from processes or from a Dask cluster, whatever becomes of a worker."""
+
+import io
+import os
+import signal
+import threading
+import time
+from datetime import UTC, datetime
+
+import pytest
+import xarray as xr
+from fastapi.testclient import TestClient
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.console import Console
+from support import simulated_csv
+
+from data.config import Family, Watch
+from data.log import ReleaseLog
+from data.panel import read_panel
+from data.store import Folder
+from model.checks import Check, outcome
+from model.fit import fit
+from model.frame import frame
+from model.spec import Assumptions, Computation
+from service.app import create_app
+from service.decision import Decision
+from service.netcdf import from_netcdf
+from service.posteriors import Posterior
+from service.publication import titles
+from service.refresh import refresh
+from service.runs import records
+from service.settings import Settings
+from service.shards import Done, Task, _checks, plan, run_all, said
+from service.snapshots import SHARDS, SnapshotStore
+
+CODES = ("850511", "811292", "280530", "810197")
+WATCH = Watch(
+    exporter="CHN",
+    importers=("JPN", "USA"),
+    families={f"f{code}": Family(title=code, hs=(code,)) for code in CODES},
+)
+AS_OF, A = datetime(2022, 2, 5, tzinfo=UTC), Assumptions()
+COMPUTATION = Computation(draws=700, probability_draws=100)
+
+
+@given(families=st.integers(1, 40), importers=st.integers(1, 12), units=st.integers(1, 60))
+def test_every_family_is_in_one_shard_with_all_its_importers_and_no_shard_is_larger_than_it_must(families, importers, units):
+    names = ("JPN", "USA", "KOR", "DEU", "FRA", "NLD", "GBR", "ITA", "VNM", "IND", "BRA", "MEX")[:importers]
+    watch = Watch(exporter="CHN", importers=names, families={f"f{n}": Family(title="", hs=(f"{100000 + n}",)) for n in range(families)})
+    shards = plan(watch, units)
+    assert [f for shard in shards.values() for f in shard.families] == list(watch.families)
+    assert list(shards) == sorted(shards)
+    sizes = [len(shard.units()) for shard in shards.values()]
+    assert max(sizes) <= max(units, importers)
+    assert max(sizes) - min(sizes) <= importers
+
+
+def told(name, families, gate, value=1.0):
+    check = {
+        "name": "rhat_max",
+        "value": value,
+        "threshold": 1.01,
+        "review": 1.05,
+        "outcome": gate,
+        "worst": "noise",
+        "meaning": "chains agree",
+    }
+    return {"name": name, "families": families, "gate": gate, "checks": [check]}
+
+
+def test_what_is_said_of_all_shards_is_the_worst_of_those_published_and_how_much_is_left_out():
+    good = [told("shard-1", ["a"], "PASS", 1.002), told("shard-2", ["b"], "PASS", 1.008)]
+    assert {c.name: (c.value, c.worst) for c in _checks(good, 0.0)}["rhat_max"] == (1.008, "shard-2: noise")
+    assert outcome(_checks(good, 0.0)) == "PASS"
+    with_bad = [*good, told("shard-3", ["c"], "FAIL", 1.4)]
+    few, many = _checks(with_bad, 0.05), _checks(with_bad, 0.34)
+    assert {c.name: c.value for c in few}["rhat_max"] == 1.008, "the refused shard says nothing"
+    assert (outcome(few), outcome(many)) == ("REVIEW", "FAIL")
+    assert few[-1].worst == "shard-3"
+
+
+def test_a_shard_that_is_done_is_the_same_after_it_was_put_aside():
+    one = Done({"name": "shard-1", "rows": [{"unit": "CHN.JPN.a", "p": 0.5}]}, {"shards/shard-1.nc": b"\x00\x01"})
+    assert Done.unpacked(one.packed()) == one
+
+
+def read(log, as_of):
+    """{name: (its watch, its panel)}"""
+    return {name: (part, read_panel(log, part, as_of)) for name, part in plan(WATCH, 4).items()}
+
+
+def good(name, value, threshold, review):
+    return Check(name, value, threshold, review, "PASS", "", "")
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory):
+    """Short fits of two shards, which a gate had let pass, put aside as a refresh that was stopped leaves them."""
+    settings = Settings(store=str(tmp_path_factory.mktemp("store")))
+    log, store = ReleaseLog(settings.log_place), SnapshotStore(settings.store)
+    log.ingest(simulated_csv(months=36, importers=("JPN", "USA"), codes=CODES), "figures.csv")
+    checks = [good("rhat_max", 1.004, 1.01, 1.05), good("ess_bulk_min", 400.0, 200.0, 100.0), good("ess_tail_min", 400.0, 200.0, 100.0)]
+    of_shard = COMPUTATION.model_copy(update={"cores": 1})
+    for name, (part, panel) in read(log, AS_OF).items():
+        made = fit(frame(panel, A), A, Computation(draws=120, tune=200, chains=1, cores=1))
+        tree = xr.DataTree.from_dict({group: made.posterior[group].to_dataset() for group in ("posterior", "sample_stats")})
+        task = Task(name, panel, titles(part), A, of_shard)
+        done = said(task, Posterior(tree, made.graph, checks, A, of_shard), Decision("fit", "put aside"), datetime.now(UTC))
+        store.store.write(task.place, done.packed())
+    return settings
+
+
+def refreshed(settings, as_of, **options):
+    log, store = ReleaseLog(settings.log_place), SnapshotStore(settings.store)
+    console = Console(file=io.StringIO())
+    return refresh(log, store, WATCH, as_of, A, COMPUTATION, console, accept_review=True, shard_units=4, **options)
+
+
+@pytest.fixture(scope="module")
+def done(settings):
+    return refreshed(settings, AS_OF)
+
+
+@pytest.mark.slow
+def test_shards_are_one_snapshot_with_an_answer_for_every_unit(done, settings):
+    store = SnapshotStore(settings.store)
+    manifest = store.manifest(done.snapshot)
+    assert [row["unit"] for row in done.rows] == [unit for unit, *_ in WATCH.units()]
+    assert not [row["abstention"] for row in done.rows if row["abstention"]]
+    japan, usa = ([row["current"]["probability"] for row in done.rows if row["importer"] == i] for i in WATCH.importers)
+    assert min(japan) > 0.5 > max(usa), "with two importers, who is meant stays open"
+    assert {name: told["families"] for name, told in manifest["shards"].items()} == {
+        "shard-1": ["f850511", "f811292"],
+        "shard-2": ["f280530", "f810197"],
+    }
+    assert {"gate", "decision", "seconds"} <= set(records(store.store)[-1]["shards"]["shard-2"])
+    assert not store.store.names("work"), "what was published is not kept aside"
+
+
+@pytest.mark.slow
+def test_what_a_unit_rests_on_can_be_had_from_its_shard(done, settings):
+    usual = [{"period": "2021-12", "reporter": "CHN", "net_weight_kg": 1_000.0}]
+    with TestClient(create_app(settings)) as client:
+        answer = client.post("/v1/regimes/CHN.JPN.f810197/what-if", json={"releases": usual})
+        assert answer.status_code == 200, answer.text
+        tree = from_netcdf(client.get("/v1/snapshots/current/posterior?shard=shard-2").content)
+        assert client.get("/v1/snapshots/current/posterior?shard=shard-9").status_code == 404
+        assert "one of shard-1, shard-2" in client.get("/v1/snapshots/current/posterior").json()["detail"]
+        assert client.get("/v1/snapshots/current/report").status_code == 200
+    assert tree["posterior"].sizes["draw"] == 120
+    assert "CHN.JPN.f810197" in tree["regimes"]["unit"]
+
+
+LATER = datetime(2022, 3, 5, tzinfo=UTC)
+
+
+def tasks(settings, snapshot):
+    """The next month's, whose draws are to be weighed."""
+    store, log = SnapshotStore(settings.store), ReleaseLog(settings.log_place)
+    manifest, found = store.manifest(snapshot), []
+    for name, (part, panel) in read(log, LATER).items():
+        before = store.read(snapshot, f"{SHARDS}/{name}.nc"), {"id": snapshot, **manifest["shards"][name]}
+        found.append(Task(name, panel, titles(part), A, COMPUTATION.model_copy(update={"cores": 1}), before))
+    return found
+
+
+@pytest.mark.slow
+def test_a_dask_cluster_says_what_local_processes_say_though_one_of_its_workers_is_killed(done, settings, tmp_path):
+    from distributed import LocalCluster
+
+    progress, asked = [], tasks(settings, done.snapshot)
+    local = run_all(asked, "local", 2, Folder(tmp_path / "local"), lambda *of: progress.append(of))
+    assert progress[-1] == (2, 2)
+    with LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None) as cluster:
+        killed = []
+
+        def kill_one():
+            """The first worker that is seen to work on something."""
+            while not (busy := [w for w, keys in cluster.scheduler.workers.items() if keys.processing]):
+                time.sleep(0.05)
+            time.sleep(3)
+            killed.append(next(n.pid for n in cluster.workers.values() if n.worker_address == busy[0]))
+            os.kill(killed[0], signal.SIGKILL)
+
+        killer = threading.Thread(target=kill_one)
+        killer.start()
+        address = cluster.scheduler_address.replace("tcp://", "dask://")
+        there = run_all(asked, address, 2, Folder(tmp_path / "dask"), lambda *of: None)
+        killer.join()
+        assert killed
+    for name, one in local.items():
+        same = [{key: v for key, v in of.told.items() if key != "seconds"} for of in (one, there[name])]
+        assert same[0] == same[1]
+        assert one.told["decision"]["kind"] == "weigh"
+        assert one.files == there[name].files
+
+
+@pytest.mark.slow
+def test_the_next_month_is_weighed_shard_by_shard(done, settings):
+    told = refreshed(settings, LATER, full=False)
+    manifest = SnapshotStore(settings.store).manifest(told.snapshot)
+    assert {shard["decision"]["kind"] for shard in manifest["shards"].values()} == {"weigh"}
+    assert {shard["fit"]["snapshot"] for shard in manifest["shards"].values()} == {done.snapshot}
+    assert told.rows[0]["nowcast"]["period"] == "2022-03"
+
+
+def test_shards_that_are_done_are_not_done_again(tmp_path):
+    aside = Folder(tmp_path)
+    panel = xr.Dataset(attrs={"fingerprint": "of the figures"})
+    tasks = [Task(name, panel, {}, A, COMPUTATION) for name in ("shard-1", "shard-2")]
+    aside.write(tasks[0].place, Done({"name": "shard-1"}, {}).packed())
+    assert run_all(tasks[:1], "nowhere", 1, aside, lambda *of: None) == {"shard-1": Done({"name": "shard-1"}, {})}
+    with pytest.raises(ValueError, match="--executor nowhere: local, or dask://"):
+        run_all(tasks, "nowhere", 1, aside, lambda *of: None)
