@@ -5,8 +5,6 @@ what the gate said of it, goes on from there.
 """
 
 import hashlib
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +15,7 @@ import xarray as xr
 from data.panel import Panel
 from data.store import Store
 from model.checks import JUMPS, Check, figure_checks, outcome, records, run_checks, weight_checks
-from model.fit import Fit, Progress, fit
+from model.fit import Fit, fit
 from model.frame import Frame, frame
 from model.graph import Graph, graph_of
 from model.layers import draws_of
@@ -28,6 +26,7 @@ from model.reweigh import Draws, reweighed
 from model.spec import Assumptions, Computation
 from model.update import grown
 from service.decision import versions
+from service.job import Step, Tell
 from service.netcdf import from_netcdf, to_netcdf
 
 ATTEMPTS = 2
@@ -36,9 +35,6 @@ WEIGHED = 800
 """Draws of a fit that are weighed: enough for the smoothed tail of the weights, few enough for seconds."""
 WORK = "work"
 FIT = "fit"
-
-Step = Callable[[str], AbstractContextManager[Progress]]
-"""A step of a run, by its title; what it gives is told (done, of)."""
 
 
 class NothingToFit(ValueError):
@@ -149,7 +145,7 @@ def _kept(result: Fit) -> xr.DataTree:
     return xr.DataTree.from_dict({name: result.posterior[name].to_dataset() for name in ("posterior", "sample_stats")} | {"end": end})
 
 
-def _made(aside: Store | None, place: str, f: Frame, a: Assumptions, c: Computation, tell: Progress) -> tuple[Fit, bool]:
+def _made(aside: Store | None, place: str, f: Frame, a: Assumptions, c: Computation, tell: Tell) -> tuple[Fit, bool]:
     """The fit, and whether it was found put aside."""
     if aside is not None and (found := _recalled(aside, place, f, a)):
         return found, True

@@ -22,14 +22,15 @@ from model.held import DRAWS, held
 from model.layers import evaluated
 from model.probabilities import regime_table
 from model.snapshot import Snapshot, assemble
+from model.spec import Assumptions, Computation
 from model.states import states
 from service.alerts import weigh
 from service.changes import changes, unexplained
-from service.decision import versions
-from service.netcdf import to_netcdf
-from service.posteriors import Posterior, Step, done_with
+from service.decision import Decision, versions
+from service.job import Job, Outcome, Step
+from service.netcdf import from_netcdf, to_netcdf
+from service.posteriors import NeedsFit, Posterior, done_with, fitted, weighed
 from service.report import render
-from service.runs import Run
 from service.snapshots import (
     CONTEXT,
     NETCDF,
@@ -61,42 +62,51 @@ def concluded(posterior: Posterior, panel: Panel, step: Step) -> xr.Dataset:
         return xr.merge([regimes, *(t.reindex(unit=regimes["unit"]) for t in told)], combine_attrs="override")
 
 
-def published(
-    store: SnapshotStore, watch: Watch, panel: Panel, releases: pd.DataFrame, posterior: Posterior, accept_review: bool, run: Run,
-    step: Step,
-) -> tuple[str | None, list[Check], list[dict[str, Any]]]:  # fmt: skip
-    """(id of the snapshot, None where what it says is held back; all checks; answers). releases : those behind `panel`."""
-    a, c = posterior.assumptions, posterior.computation
-    regimes = concluded(posterior, panel, step)
-    now, late = datetime.now(UTC), told_of(releases)
-    snapshot = assemble(posterior.tree, regimes, panel, posterior.checks, a, c, titles(watch), versions(), now, late)
+def in_one(job: Job, decision: Decision) -> tuple[Decision, Outcome]:
+    """A refresh of a panel that is fitted in one piece, and the decision that was acted on."""
+    posterior = None
+    if decision.kind == "weigh":
+        try:
+            with job.step("weighing the draws there are"):
+                meta = job.store.manifest(str(decision.current))
+                then = Assumptions(**meta["assumptions"]), Computation(**meta["computation"])
+                posterior = weighed(from_netcdf(job.store.read(meta["id"], NETCDF)), meta, job.panel, *then)
+        except (NeedsFit, Damaged, NoSnapshot) as error:
+            decision = Decision("fit", f"the draws there are cannot stand for it: {error}")
+            job.run.know(decision=vars(decision))
+    if posterior is None:
+        posterior = fitted(job.panel, job.assumptions, job.computation, job.step, job.store.store)
+    job.run.know(attempts=posterior.attempts)
+    if not may_be_published(posterior.checks, job.accept_review):
+        return decision, Outcome(None, posterior.checks, [])
+    regimes, thought = concluded(posterior, job.panel, job.step), what_ifs(posterior, job.panel)
+    snapshot = assemble(
+        posterior.tree, regimes, job.panel, posterior.checks, posterior.assumptions, posterior.computation, titles(job.watch), versions(),
+        datetime.now(UTC), told_of(job.releases),
+    )  # fmt: skip
     if posterior.fit is not None:
         snapshot.meta.update(fit=posterior.fit, fitted_at=posterior.fit["fitted_at"])
-    thought = what_ifs(posterior, panel)
 
     def fill(folder: Path) -> None:
         write_posterior(snapshot.tree, folder)
         for importer, content in thought.items():
             (folder / WHAT_IF / f"{importer}.npz").write_bytes(content)
 
-    return put(store, watch, releases, snapshot, accept_review, fill, run, step)
+    return decision, put(job, snapshot, fill)
 
 
-def put(
-    store: SnapshotStore, watch: Watch, releases: pd.DataFrame, snapshot: Snapshot, accept_review: bool, fill: Callable[[Path], None],
-    run: Run, step: Step,
-) -> tuple[str | None, list[Check], list[dict[str, Any]]]:  # fmt: skip
+def put(job: Job, snapshot: Snapshot, fill: Callable[[Path], None]) -> Outcome:
     """Compare `snapshot` with the last, and publish it if it may be. fill : writes its posterior, and into ``what-if/``, in a folder."""
-    with step("comparing with the last snapshot"):
-        figures = behind(releases, watch)
-        snapshot.meta["changes"], jumps = since_last(store, snapshot, figures)
+    with job.step("comparing with the last snapshot"):
+        figures = behind(job.releases, job.watch)
+        snapshot.meta["changes"], jumps = since_last(job.store, snapshot, figures)
     checks = [*(Check(**one) for one in snapshot.meta["checks"]), jump_check(jumps)]
     released = sorted(row["released_at"] for rows in figures.values() for row in rows)
     snapshot.meta.update(checks=records(checks), gate=outcome(checks), released=[*released[:1], *released[-1:]])
-    if not may_be_published(checks, accept_review):
-        return None, checks, snapshot.rows
-    with step("report"):
-        page = render(snapshot, store.calibration())
+    if not may_be_published(checks, job.accept_review):
+        return Outcome(None, checks, snapshot.rows)
+    with job.step("report"):
+        page = render(snapshot, job.store.calibration())
 
     def write(folder: Path) -> None:
         (folder / CONTEXT).write_bytes(as_lines(snapshot.contexts[row["unit"]] for row in snapshot.rows))
@@ -105,13 +115,13 @@ def put(
         (folder / WHAT_IF).mkdir()
         fill(folder)
 
-    with step("publishing"):
-        name = store.publish(snapshot.meta, snapshot.rows, write)
-        done_with(store.store)
-    with step("weighing alerts"):
-        raised = weigh(store.store, store.load(name))
-        run.know(alerts=[alert.id for alert in raised])
-    return name, checks, snapshot.rows
+    with job.step("publishing"):
+        name = job.store.publish(snapshot.meta, snapshot.rows, write)
+        done_with(job.store.store)
+    with job.step("weighing alerts"):
+        raised = weigh(job.store.store, job.store.load(name))
+        job.run.know(alerts=[alert.id for alert in raised])
+    return Outcome(name, checks, snapshot.rows)
 
 
 def titles(watch: Watch) -> dict[str, str]:

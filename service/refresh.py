@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pandas as pd
 from rich.console import Console
@@ -22,9 +22,10 @@ from data.revisions import spread
 from data.store import Locked
 from model.spec import Assumptions, Computation
 from service.decision import Decision, decide, versions
+from service.job import Job, Outcome
 from service.progress import COLUMNS
 from service.runs import on_record
-from service.snapshots import NETCDF, Damaged, NoSnapshot, SnapshotStore, StoreBusy
+from service.snapshots import SnapshotStore, StoreBusy
 from service.webhooks import Send, deliver
 
 if TYPE_CHECKING:
@@ -92,45 +93,26 @@ def refresh(
             log=panel.attrs["log"], panel=panel.attrs["fingerprint"], assumptions=assumptions.digest(), computation=computation.digest(),
             versions=versions(), decision={"kind": decision.kind, "why": decision.why},
         )  # fmt: skip
-        name, checks, rows = None, list[Any](), list[dict[str, Any]]()
+        done = Outcome(None, [], [])
         if decision.kind != "nothing":
-            # What fits, and takes seconds to import.
-            from service.netcdf import from_netcdf
-            from service.posteriors import NeedsFit, fitted, weighed
-            from service.publication import may_be_published, published
+            job = Job(log, store, watch, panel, releases, assumptions, computation, accept_review, run, step)
+            if len(watch.units()) > shard_units:
+                from service.shards import in_shards
 
-            sharded = len(watch.units()) > shard_units
-            if sharded:
-                from service.shards import sharded as in_shards
+                done = in_shards(job, decision, shard_units, executor)
+            else:
+                from service.publication import in_one
 
-                name, checks, rows = in_shards(
-                    log, store, watch, panel, releases, assumptions, computation, decision, shard_units, executor, accept_review, run, step
-                )
-            elif decision.kind == "weigh":
-                try:
-                    with step("weighing the draws there are"):
-                        meta = store.manifest(str(decision.current))
-                        then = Assumptions(**meta["assumptions"]), Computation(**meta["computation"])
-                        posterior = weighed(from_netcdf(store.read(meta["id"], NETCDF)), meta, panel, *then)
-                except (NeedsFit, Damaged, NoSnapshot) as error:
-                    decision = Decision("fit", f"the draws there are cannot stand for it: {error}")
-                    run.know(decision={"kind": decision.kind, "why": decision.why})
-            if not sharded:
-                if decision.kind == "fit":
-                    posterior = fitted(panel, assumptions, computation, step, store.store)
-                checks = posterior.checks
-                run.know(attempts=posterior.attempts)
-                if may_be_published(checks, accept_review):
-                    name, checks, rows = published(store, watch, panel, releases, posterior, accept_review, run, step)
-        if name and send:
+                decision, done = in_one(job, decision)
+        if done.snapshot and send:
             with step("sending alerts"):
                 run.know(deliveries=_sent(store, send))
-        if name:
+        if done.snapshot:
             with step("pruning"):
                 run.know(pruned=store.prune(POSTERIORS_KEPT))
-        run.know(snapshot=name, checks=[vars(c) for c in checks])
-        run.end("published" if name else "nothing new" if decision.kind == "nothing" else "gate failed")
-    return Refreshed(name, decision, checks, rows, run.record["seconds"])
+        run.know(snapshot=done.snapshot, checks=[vars(c) for c in done.checks])
+        run.end("published" if done.snapshot else "nothing new" if decision.kind == "nothing" else "gate failed")
+    return Refreshed(done.snapshot, decision, done.checks, done.rows, run.record["seconds"])
 
 
 def _sent(store: SnapshotStore, send: Send) -> str:

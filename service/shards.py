@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from multiprocessing import get_context
 from pathlib import Path
@@ -26,25 +26,23 @@ from typing import Any
 
 import numpy as np
 import orjson
-import pandas as pd
 import xarray as xr
 
 from data.config import Watch
-from data.log import LogError, ReleaseLog
+from data.log import LogError
 from data.panel import Panel, read_panel
 from data.store import Store
 from model.checks import LEFT_OUT, Check, outcome, records
 from model.context import contexts
-from model.fit import Progress
 from model.layers import draws_of
 from model.pooling import pooled
 from model.snapshot import Snapshot, answers, facts, silent
 from model.spec import Assumptions, Computation
 from service.decision import Decision, versions
+from service.job import Job, Outcome, Tell
 from service.netcdf import from_netcdf, to_netcdf
-from service.posteriors import WORK, NeedsFit, NothingToFit, Posterior, Step, fitted, key, weighed
+from service.posteriors import WORK, NeedsFit, NothingToFit, Posterior, fitted, key, weighed
 from service.publication import concluded, put, titles, told_of, what_ifs
-from service.runs import Run
 from service.snapshots import SHARDS, WHAT_IF, Damaged, NoSnapshot, SnapshotStore
 
 POOLED = 3
@@ -135,7 +133,7 @@ def _worked(task: Task) -> Done:
     return said(task, posterior, decision, began)
 
 
-def quiet(_: str) -> AbstractContextManager[Progress]:
+def quiet(_: str) -> AbstractContextManager[Tell]:
     """Steps of a worker, which nobody watches."""
     return nullcontext(lambda done, of: None)
 
@@ -193,7 +191,7 @@ def executor(address: str, workers: int) -> Iterator[Executor]:
         raise ValueError(f"--executor {address}: local, or dask://host:port of a scheduler")
 
 
-def run_all(tasks: list[Task], address: str, workers: int, aside: Store, tell: Any) -> dict[str, Done]:
+def run_all(tasks: list[Task], address: str, workers: int, aside: Store, tell: Tell) -> dict[str, Done]:
     """Every task, done or found put aside, by name. Raises what a task raised, once the others are done and put aside."""
     done: dict[str, Done] = {}
     for task in tasks:
@@ -240,44 +238,40 @@ def _abstaining(task: Task, why: str) -> Done:
     return _done(task, {"kind": "fit", "why": why}, [], None, None, rows, contexts(task.panel), 0.0, {})
 
 
-def sharded(
-    log: ReleaseLog, store: SnapshotStore, watch: Watch, panel: Panel, releases: pd.DataFrame, assumptions: Assumptions,
-    computation: Computation, decision: Decision, units: int, address: str, accept_review: bool, run: Run, step: Step,
-) -> tuple[str | None, list[Check], list[dict[str, Any]]]:  # fmt: skip
-    """A refresh of `panel` in shards of about so many units; as :func:`service.publication.put`."""
-    one = computation.model_copy(update={"cores": 1})
-    tasks, absent = [], list[tuple[str, Watch]]()
-    with step("reading the shards"):
-        for name, part in plan(watch, units).items():
+def in_shards(job: Job, decision: Decision, units: int, address: str) -> Outcome:
+    """A refresh of a panel in shards of about so many units. address : see :func:`executor`."""
+    one, aside, run = job.computation.model_copy(update={"cores": 1}), job.store.store, job.run
+    tasks = []
+    with job.step("reading the shards"):
+        for name, part in plan(job.watch, units).items():
             try:
-                of_shard = read_panel(log, part, datetime.fromisoformat(panel.attrs["as_of"]))
-            except LogError:
-                absent.append((name, part))
+                panel = read_panel(job.log, part, datetime.fromisoformat(job.panel.attrs["as_of"]))
+            except LogError:  # nothing of it was known
                 continue
-            tasks.append(Task(name, of_shard, titles(part), assumptions, one, _before(store, decision, name, of_shard)))
-    first = [tasks[n] for n in np.unique(np.linspace(0, len(tasks) - 1, POOLED).round().astype(int))] if len(tasks) > POOLED else []
-    prior, pool = assumptions, None
+            tasks.append(Task(name, panel, titles(part), job.assumptions, one, _before(job.store, decision, name, panel)))
+    prior, pool, early = job.assumptions, None, set[str]()
     if decision.kind == "weigh":
         # The draws there are were drawn under these.
-        pool = store.manifest(str(decision.current)).get("pooled")
-        prior = Assumptions(**pool["assumptions"]) if pool else assumptions
-    elif first:
-        with step(f"fitting {len(first)} shards for what all share") as tell:
-            found = run_all(first, address, computation.cores, store.store, tell)
-            told = [d.files[f"{SHARDS}/{d.told['name']}.nc"] for d in found.values() if d.files]
-            prior = pooled(assumptions, [draws_of(from_netcdf(content)["posterior"].to_dataset(), TELLING) for content in told])
-            pool = {"from": sorted(found), "assumptions": prior.model_dump(), "assumptions_digest": prior.digest()}
-    early = {task.name for task in first} if decision.kind == "fit" else set()
-    tasks = [t if t.name in early else Task(t.name, t.panel, t.titles, prior, one, t.before) for t in tasks]
-    for old in set(store.store.names(WORK)) - {task.place for task in tasks}:
-        store.store.delete(old)
-    with step(f"{len(tasks)} shards") as tell:
-        done = run_all(tasks, address, computation.cores, store.store, tell)
+        pool = job.store.manifest(str(decision.current)).get("pooled")
+        prior = Assumptions(**pool["assumptions"]) if pool else prior
+    elif len(tasks) > POOLED:
+        first = [tasks[n] for n in np.unique(np.linspace(0, len(tasks) - 1, POOLED).round().astype(int))]
+        with job.step(f"{len(first)} shards, for what all share") as tell:
+            told = run_all(first, address, job.computation.cores, aside, tell)
+        found = [from_netcdf(d.files[f"{SHARDS}/{name}.nc"]) for name, d in told.items() if d.files]
+        prior = pooled(prior, [draws_of(tree["posterior"].to_dataset(), TELLING) for tree in found])
+        pool, early = {"from": sorted(told), "assumptions": prior.model_dump(), "assumptions_digest": prior.digest()}, set(told)
+    # Those that were fitted first keep their fits: no figure is used twice.
+    tasks = [t if t.name in early else replace(t, assumptions=prior) for t in tasks]
+    for old in set(aside.names(WORK)) - {task.place for task in tasks}:
+        aside.delete(old)
+    with job.step(f"{len(tasks)} shards") as tell:
+        done = run_all(tasks, address, job.computation.cores, aside, tell)
     run.know(shards={name: {k: d.told[k] for k in ("gate", "decision", "seconds")} for name, d in sorted(done.items())}, pooled=pool)
-    snapshot = _joined(store, watch, panel, releases, assumptions, computation, done, pool)
+    snapshot = _joined(job, done, pool)
     checks = [Check(**c) for c in snapshot.meta["checks"]]
     if outcome(checks) == "FAIL":
-        return None, checks, snapshot.rows
+        return Outcome(None, checks, snapshot.rows)
 
     def fill(folder: Path) -> None:
         (folder / SHARDS).mkdir()
@@ -285,7 +279,7 @@ def sharded(
             for name, content in one.files.items():
                 (folder / name).write_bytes(content)
 
-    return put(store, watch, releases, snapshot, accept_review, fill, run, step)
+    return put(job, snapshot, fill)
 
 
 def _before(store: SnapshotStore, decision: Decision, name: str, panel: Panel) -> tuple[bytes, dict[str, Any]] | None:
@@ -303,13 +297,11 @@ def _before(store: SnapshotStore, decision: Decision, name: str, panel: Panel) -
     return content, {"id": manifest["id"], **told}
 
 
-def _joined(
-    store: SnapshotStore, watch: Watch, panel: Panel, releases: pd.DataFrame, a: Assumptions, c: Computation, done: dict[str, Done],
-    pool: dict[str, Any] | None,
-) -> Snapshot:  # fmt: skip
+def _joined(job: Job, done: dict[str, Done], pool: dict[str, Any] | None) -> Snapshot:
     """One snapshot of all shards, without their posteriors."""
+    watch, panel = job.watch, job.panel
     try:
-        last = store.load()
+        last = job.store.load()
     except (Damaged, NoSnapshot):
         last = None
     rows = {row["unit"]: row for one in done.values() for row in one.told["rows"]}
@@ -322,7 +314,7 @@ def _joined(
             rows[unit] = silent(unit, titles(watch), f"the checks of its fit ({refused[family]}) did not pass{where}")
         ordered.append(rows.get(unit) or silent(unit, titles(watch), "no figure known"))
     checks = _checks([one.told for one in done.values()], sum(r["family"] in refused for r in ordered) / len(ordered))
-    meta = facts(panel, checks, a, c, versions(), datetime.now(UTC), told_of(releases))
+    meta = facts(panel, checks, job.assumptions, job.computation, versions(), datetime.now(UTC), told_of(job.releases))
     # The oldest of the fits: when all is fitted anew hangs on it.
     fits = [one.told["fitted_at"] for one in done.values() if one.told["fitted_at"]]
     meta |= {"fitted_at": min(fits, default=meta["fitted_at"]), "pooled": pool, "shards": {
