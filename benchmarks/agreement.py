@@ -53,7 +53,7 @@ def main() -> None:
         before = graph, draws
         rows.append(row)
         print(json.dumps(row), file=sys.stderr, flush=True)
-    print(json.dumps(rows[1:]))
+    print(json.dumps({"months": rows[1:]}))
 
 
 def _compared(told, graph, draws) -> dict[str, float]:

@@ -181,6 +181,36 @@ def fitting() -> Table:
     )
 
 
+def weighing() -> Table:
+    """Draws of a fit weighed by the next month's figures, beside a fit of them."""
+    months = in_a_process("agreement.py")["months"]
+    rows = [
+        [m["as_of"], f"{m['k']:.2f}", f"{m['efficiency']:.2f}", "yes" if m["k"] <= m["bound"] else "no", f"{m['weighing_s']:.1f}",
+         f"{m['fit_s'] / m['weighing_s']:.0f}", f"{m['filtered_largest']:.3f}", f"{m['filtered_z_sd']:.2f}", f"{m['smoothed_largest']:.3f}",
+         f"{m['smoothed_z_sd']:.2f}"]
+        for m in months
+    ]  # fmt: skip
+    return (
+        "Weighing and fitting, twelve months",
+        [
+            "as of",
+            "Pareto k",
+            "efficiency",
+            "accepted",
+            "s",
+            "a short fit, x",
+            "filtered: largest difference",
+            "z, sd",
+            "smoothed: largest",
+            "z, sd",
+        ],
+        rows,
+        "The bundled figures, a month at a time: 800 draws of the month before, weighed, beside one chain fitted to the month (1,000 "
+        "draws). p(restricted) of each unit in each of the last twelve months; z: difference in Monte-Carlo standard errors of both, of standard "
+        "deviation 1 where they differ by chance alone.",
+    )
+
+
 def afterwards() -> Table:
     """What is done with draws, and the reading of a panel."""
     world = problems.world()
@@ -275,7 +305,7 @@ def served() -> Table:
 
 SECTIONS: dict[str, Callable[[], Table]] = {
     "likelihood": likelihood, "emission": emission, "growth": growth, "compiling": compiling, "scan": scanned,
-    "afterwards": afterwards, "log": log, "serving": served, "fit": fitting,
+    "afterwards": afterwards, "log": log, "serving": served, "fit": fitting, "weighing": weighing,
 }  # fmt: skip
 
 

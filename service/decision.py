@@ -53,7 +53,7 @@ def _differing(meta: dict[str, Any], assumptions: Assumptions, computation: Comp
     """In what it was made otherwise than it would be made now."""
     mine = {
         # How much figures are revised is measured anew with every release; a fit of its own it is not worth.
-        "assumptions": assumptions.model_dump() | {"preliminary": meta["assumptions"].get("preliminary")},
+        "assumptions": assumptions.model_dump() | {"preliminary": (meta.get("assumptions") or {}).get("preliminary")},
         # A fit that was tried again has another seed.
         "computation": computation.model_dump() | {"seed": (meta.get("computation") or {}).get("seed")},
         "versions": versions(),

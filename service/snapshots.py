@@ -276,8 +276,14 @@ class SnapshotStore:
         current, whole. {id: bytes freed}. Every answer that was ever given can still be had. Raises StoreBusy."""
         before, freed = (now or datetime.now(UTC)) - older_than, {}
         with self._locked():
-            current, ever = self.current_id(), {to for _, to in self.switches()}
-            for name in self.ids():
+            current, ever, held = self.current_id(), {to for _, to in self.switches()}, dict[str, list[str]]()
+            for place in self.store.names("snapshots"):
+                _, name, file = place.split("/", 2)
+                held.setdefault(name, []).append(file)
+            for name, there in held.items():
+                # Of years of nights nearly all have nothing left to remove, and are not looked into.
+                if MANIFEST not in there or (name in ever and not any(map(_of_posterior, there))):
+                    continue
                 manifest = self.manifest(name)
                 if name == current or datetime.fromisoformat(manifest["published_at"]) >= before:
                     continue

@@ -1,0 +1,86 @@
+"""Nothing, weigh or fit: decided from what the current snapshot says of itself."""
+
+from datetime import UTC, datetime, timedelta
+
+import orjson
+import pytest
+import xarray as xr
+from answers import META, UNITS, filled
+
+from model.spec import Assumptions, Computation
+from service.decision import FIT_EVERY, decide, versions
+from service.snapshots import SnapshotStore
+
+A, C = Assumptions(), Computation()
+FITTED = datetime(2026, 11, 20, 2, tzinfo=UTC)
+TONIGHT = FITTED + timedelta(days=1)
+
+
+def panel(figures, as_of="2026-11-21T00:00:00+00:00"):
+    return xr.Dataset(attrs={"fingerprint": figures, "as_of": as_of})
+
+
+@pytest.fixture
+def published(tmp_path):
+    """A function that publishes a snapshot fitted to the figures `known`, but for what else it is given."""
+
+    def publish(**other):
+        meta = META | {
+            "as_of": "2026-11-20T00:00:00+00:00", "fitted_at": FITTED.isoformat(), "panel_sha256": "known", "versions": versions(),
+            "assumptions": orjson.loads(A.model_dump_json()), "computation": orjson.loads(C.model_dump_json()),
+        }  # fmt: skip
+        store = SnapshotStore(tmp_path)
+        store.publish(meta | other, UNITS, filled)
+        return store
+
+    return publish
+
+
+def test_what_is_new_decides(published):
+    store = published()
+    assert decide(store, panel("known"), A, C, TONIGHT).kind == "nothing"
+    told = decide(store, panel("newer"), A, C, TONIGHT)
+    assert (told.kind, told.current) == ("weigh", store.current_id())
+
+
+def test_a_fit_that_is_a_week_old_is_made_anew_only_where_something_is_new(published):
+    store = published()
+    late = FITTED + FIT_EVERY
+    assert decide(store, panel("known"), A, C, late).kind == "nothing"
+    told = decide(store, panel("newer"), A, C, late)
+    assert (told.kind, told.why) == ("fit", "the last fit is 7 days old")
+
+
+def test_the_age_of_weighed_draws_is_that_of_their_fit(published):
+    fit = {"snapshot": "an earlier one", "as_of": "2026-11-10T00:00:00+00:00", "fitted_at": (FITTED - FIT_EVERY).isoformat(), "checks": []}
+    assert decide(published(fit=fit), panel("newer"), A, C, TONIGHT).why == "the last fit is 8 days old"
+
+
+@pytest.mark.parametrize(
+    ("other", "named"),
+    [
+        ({"assumptions": A.model_copy(update={"unevenness": 0.4}).model_dump()}, "assumptions"),
+        ({"computation": C.model_copy(update={"draws": 500}).model_dump()}, "computation"),
+        ({"versions": versions() | {"pymc": "6.3.0"}}, "versions"),
+    ],
+)
+def test_what_was_made_otherwise_is_fitted_anew_and_the_reason_is_named(published, other, named):
+    told = decide(published(**other), panel("known"), A, C, TONIGHT)
+    assert (told.kind, told.why) == ("fit", f"the current snapshot was made with other {named}")
+
+
+def test_another_seed_and_a_newly_measured_size_of_revisions_are_no_other_model(published):
+    store = published(computation=C.model_copy(update={"seed": 7}).model_dump())
+    assert decide(store, panel("known"), A.model_copy(update={"preliminary": 0.07}), C, TONIGHT).kind == "nothing"
+
+
+def test_draws_that_know_later_figures_are_not_weighed_for_an_earlier_day(published):
+    assert decide(published(), panel("earlier", "2020-03-26T00:00:00+00:00"), A, C, TONIGHT).kind == "fit"
+
+
+def test_where_nothing_is_published_or_cannot_be_read_all_is_fitted(published, tmp_path):
+    assert decide(SnapshotStore(tmp_path / "empty"), panel("newer"), A, C, TONIGHT).why == "nothing has been published yet"
+    store = published()
+    manifest = tmp_path / "snapshots" / store.current_id() / "manifest.json"
+    manifest.write_bytes(manifest.read_bytes().replace(b"known", b"other"))
+    assert decide(store, panel("newer"), A, C, TONIGHT).why.startswith("what is current cannot be read")
