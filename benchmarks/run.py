@@ -206,8 +206,8 @@ def weighing() -> Table:
         ],
         rows,
         "The bundled figures, a month at a time: 800 draws of the month before, weighed, beside one chain fitted to the month (1,000 "
-        "draws). p(restricted) of each unit in each of the last twelve months; z: difference in Monte-Carlo standard errors of both, of standard "
-        "deviation 1 where they differ by chance alone.",
+        "draws). p(restricted) of each unit in each of the last twelve months; z: difference in Monte-Carlo standard errors of both, of "
+        "standard deviation 1 where they differ by chance alone.",
     )
 
 
