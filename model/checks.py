@@ -118,8 +118,8 @@ def figure_checks(health: xr.DataTree) -> list[Check]:
     n = int(np.argmax(k))
     place = loo.pareto_k.isel(cell=n)
     below = {str(name): float(v.attrs["below"]) for name, v in health["prior"].to_dataset().data_vars.items()}
-    tails = {name: min(1.0, 2 * len(below) * min(mass, 1 - mass)) for name, mass in below.items()}
-    odd = min(tails, key=lambda name: tails[name])
+    tails = 2 * len(below) * np.array([min(mass, 1 - mass) for mass in below.values()])
+    odd = int(np.argmin(tails))  # NaN, if there is one
     even = (np.arange(len(pit)) + 0.5) / len(pit)
     at = int(np.argmax(np.abs(pit - even)))
     table = [
@@ -127,7 +127,7 @@ def figure_checks(health: xr.DataTree) -> list[Check]:
          f"unit-months that alone move the fit (share with Pareto k over {loo.good_k:.2f})"),
         ("loo_pit_distance", float(np.abs(pit - even)[at]), 0.1, 0.2, f"at {even[at]:.2f}",
          "what is said of left-out months is as sure as it should be (largest distance of LOO-PIT from uniform)"),
-        ("prior_conflict", tails[odd], 0.01, 0.0, odd,
+        ("prior_conflict", float(np.minimum(tails[odd], 1.0)), 0.01, 0.0, list(below)[odd],
          f"figures are where the priors expect them (tail of a prior beyond its posterior mean, smallest of {len(tails)}, times as many)"),
     ]  # fmt: skip
     return [Check(n, v, t, r, _judge(v, t, r), w, m) for n, v, t, r, w, m in table]
@@ -135,7 +135,8 @@ def figure_checks(health: xr.DataTree) -> list[Check]:
 
 def weight_checks(told: Reweighed, of_fit: list[Check]) -> list[Check]:
     """May the draws of a fit stand for a newer panel? of_fit : what was found of that fit; its fewest effective draws are made fewer."""
-    fewest = min(c.value for c in of_fit if c.name in ("ess_bulk_min", "ess_tail_min")) * told.efficiency
+    samples = float(len(told.draws["family_course"]))
+    fewest = min(samples, *(c.value for c in of_fit if c.name in ("ess_bulk_min", "ess_tail_min"))) * told.efficiency
     table = [
         ("weights_pareto_k", told.pareto_k, told.bound, told.bound, "",
          "the fit's draws can stand for newer figures (Pareto k of their weights)"),

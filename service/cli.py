@@ -497,6 +497,8 @@ def report(
         if notebook:
             from service.notebook import written
 
+            if NETCDF not in found.meta["files"] and found.meta.get("shards"):
+                raise ValueError(f"{found.id} is of shards, and a notebook of one posterior: get a shard's (GET .../posterior?shard=)")
             files = written(path, snapshots.read(found.id, NETCDF), found.meta)
         else:
             path.write_bytes(snapshots.read(found.id, REPORT))

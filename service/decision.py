@@ -1,9 +1,12 @@
 """What a refresh has to do, decided before anything that fits is even imported: nothing, weigh the draws there are, or fit anew."""
 
+import hashlib
 import platform
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from importlib.metadata import version
+from importlib.resources import files
 from typing import Any, Literal
 
 import orjson
@@ -15,6 +18,9 @@ from service.snapshots import Damaged, NoSnapshot, SnapshotStore
 PACKAGES = ("pymc", "pytensor", "nutpie", "jax", "jaxlib", "arviz", "numba", "numpy", "xarray", "pandas")
 FIT_EVERY = timedelta(days=7)
 """Age of a fit from which new figures are fitted anew and its draws not weighed once more."""
+
+OF_ANSWERS = ("unexplained_jumps", "shards_left_out")
+"""Checks that are not of a fit."""
 
 Kind = Literal["nothing", "weigh", "fit"]
 
@@ -28,7 +34,10 @@ class Decision:
     current: str | None = None
 
 
-def decide(store: SnapshotStore, panel: Panel, assumptions: Assumptions, computation: Computation, now: datetime | None = None) -> Decision:
+def decide(
+    store: SnapshotStore, panel: Panel, assumptions: Assumptions, computation: Computation, accept_review: bool = False,
+    now: datetime | None = None,
+) -> Decision:  # fmt: skip
     """By what the current snapshot says of itself; whether its draws can stand for the panel is not yet known."""
     try:
         name = store.current_id()
@@ -46,6 +55,9 @@ def decide(store: SnapshotStore, panel: Panel, assumptions: Assumptions, computa
         return Decision("fit", f"the last fit is {age.days} days old")
     if datetime.fromisoformat(fit["as_of"]) > datetime.fromisoformat(panel.attrs["as_of"]):
         return Decision("fit", f"the last fit knew figures as of {fit['as_of']}, later than what is asked")
+    asking = [c["name"] for c in fit.get("checks", ()) if c["outcome"] != "PASS" and c["name"] not in OF_ANSWERS]
+    if asking and not accept_review:
+        return Decision("fit", f"the last fit was published with {', '.join(asking)} in review")
     return Decision("weigh", "there are new figures, or a new month", name)
 
 
@@ -61,5 +73,11 @@ def _differing(meta: dict[str, Any], assumptions: Assumptions, computation: Comp
     return [name for name, value in mine.items() if meta.get(name) != orjson.loads(orjson.dumps(value))]
 
 
+@cache
 def versions() -> dict[str, str]:
-    return {"python": platform.python_version()} | {name: version(name) for name in PACKAGES}
+    """Of all that a posterior hangs on: ``model`` is a digest of the model's own code."""
+    code = hashlib.sha256()
+    for file in sorted(files("model").iterdir(), key=lambda f: f.name):
+        if file.name.endswith(".py"):
+            code.update(file.read_bytes())
+    return {"python": platform.python_version(), "model": code.hexdigest()[:12]} | {name: version(name) for name in PACKAGES}

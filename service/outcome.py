@@ -1,6 +1,7 @@
 """How a refresh ended, told to those who watch machines: a textfile for Prometheus's node exporter, and a webhook. The record in the store
 (:mod:`service.runs`) and the exit code say the same."""
 
+import math
 import os
 import secrets
 from collections.abc import Iterator
@@ -35,16 +36,31 @@ def told(
     try:
         yield
     finally:
-        try:
-            runs = latest(store.store, LOOKED_AT)
-            mine = next((run for run in runs if run["pid"] == os.getpid() and datetime.fromisoformat(run["started_at"]) >= began), None)
-            if mine is not None and textfile is not None:
-                write_to_textfile(str(textfile), metrics(runs))
-            if mine is not None and notify:
-                patiently = tenacity.Retrying(stop=tenacity.stop_after_attempt(TRIES), wait=wait, reraise=True)
-                patiently(send, notify, *_message(mine, secret))
-        except Exception as error:
-            talk.print(f"the outcome could not be told: {type(error).__name__}: {error}", style="bold", highlight=False, markup=False)
+        patiently = tenacity.Retrying(stop=tenacity.stop_after_attempt(TRIES), wait=wait, reraise=True)
+
+        def runs() -> list[dict[str, Any]]:
+            """Of the records the latest, if this process made one since; else none."""
+            found = latest(store.store, LOOKED_AT)
+            mine = [run for run in found if run["pid"] == os.getpid() and datetime.fromisoformat(run["started_at"]) >= began]
+            return found[found.index(mine[0]) :] if mine else []
+
+        if textfile is not None:
+            with _said(talk):
+                if found := runs():
+                    write_to_textfile(str(textfile), metrics(found))
+        if notify:
+            with _said(talk):
+                if found := runs():
+                    patiently(send, notify, *_message(found[0], secret))
+
+
+@contextmanager
+def _said(talk: Console) -> Iterator[None]:
+    """What one way of telling comes up with costs neither the refresh nor the other way."""
+    try:
+        yield
+    except Exception as error:
+        talk.print(f"the outcome could not be told: {type(error).__name__}: {error}", style="bold", highlight=False, markup=False)
 
 
 def metrics(runs: list[dict[str, Any]]) -> CollectorRegistry:
@@ -67,7 +83,12 @@ def metrics(runs: list[dict[str, Any]]) -> CollectorRegistry:
     gauge("finished_timestamp_seconds", "When the last one, the last good one, and the last that published ended.", seconds, "which")
     gauge("step_seconds", "What each step of the last one took.", {(step,): s for step, s in last["seconds"].items()}, "step")
     checks = {c["name"]: c for c in last.get("checks") or ()}
-    gauge("check", "Values of the gate's checks.", {(name,): c["value"] for name, c in checks.items()}, "check")
+    gauge(
+        "check",
+        "Values of the gate's checks.",
+        {(name,): math.nan if c["value"] is None else c["value"] for name, c in checks.items()},
+        "check",
+    )
     outcomes = {(name,): float(_OUTCOMES.index(c["outcome"])) for name, c in checks.items()}
     gauge("check_outcome", "0 PASS, 1 REVIEW, 2 FAIL.", outcomes, "check")
     return registry

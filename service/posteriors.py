@@ -24,7 +24,6 @@ from model.pointwise import health
 from model.probabilities import abstentions
 from model.reweigh import Draws, reweighed
 from model.spec import Assumptions, Computation
-from model.update import grown
 from service.decision import versions
 from service.job import Step, Tell
 from service.netcdf import from_netcdf, to_netcdf
@@ -64,14 +63,23 @@ class Posterior:
         return draws_of(self.tree["posterior"].to_dataset(), wanted)
 
 
+def answerable(panel: Panel, a: Assumptions) -> None:
+    """Raises NothingToFit."""
+    if all(reasons := abstentions(panel, a)):
+        why = "; ".join(f"{unit}: {reason}" for unit, reason in zip(panel["unit"].values, reasons, strict=True))
+        raise NothingToFit(f"no unit can be answered as of {panel.attrs['as_of']}; {why}. Ingest more months, or a longer history")
+
+
 def weighed(tree: xr.DataTree, meta: dict[str, Any], panel: Panel, a: Assumptions, c: Computation) -> Posterior:
     """The draws of the fit behind a snapshot, given `panel`. tree : the snapshot's. meta : its ``id``, and ``fit``, or ``as_of``,
     ``fitted_at`` and ``checks``. a : what was assumed then. Raises NeedsFit."""
     made = tree[FIT] if FIT in tree.children else tree
     graph = graph_of(frame(made["panel"].to_dataset(), a), a)
-    f = grown(graph, panel, a)
-    if f is None:
-        raise NeedsFit("the panel has another structure: a series, an office or a control is new")
+    f = frame(panel, a, capacity=graph.frame.capacity)
+    if f.structure != graph.frame.structure:
+        raise NeedsFit("the panel has another structure: a unit, a code, an office or a control is new, or gone")
+    if (graph.frame.family_seen & ~f.family_seen[:, : graph.frame.periods]).any():
+        raise NeedsFit("a month in which a family was traded has become one in which it was not")
     drawn = made["posterior"].to_dataset()
     told = reweighed(draws_of(drawn, WEIGHED), graph, f, a, c.seed)
     came = meta.get("fit") or {
@@ -98,10 +106,7 @@ def _like(drawn: xr.Dataset, draws: Draws) -> xr.Dataset:
 
 
 def fitted(panel: Panel, assumptions: Assumptions, computation: Computation, step: Step, aside: Store | None) -> Posterior:
-    """A fit, its checks, and if it fails them another. aside : where fits are put aside. Raises NothingToFit."""
-    if all(reasons := abstentions(panel, assumptions)):
-        why = "; ".join(f"{unit}: {reason}" for unit, reason in zip(panel["unit"].values, reasons, strict=True))
-        raise NothingToFit(f"no unit can be answered as of {panel.attrs['as_of']}; {why}. Ingest more months, or a longer history")
+    """A fit, its checks, and if it fails them another. aside : where fits are put aside."""
     f, attempts = frame(panel, assumptions), list[dict[str, Any]]()
     tries = [computation.model_copy(update={"seed": computation.seed + 1000 * n}) for n in range(ATTEMPTS)]
     places = [_place(panel, assumptions, tried) for tried in tries]

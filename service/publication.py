@@ -3,6 +3,7 @@
 import io
 import math
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ from service.changes import changes, unexplained
 from service.decision import Decision, versions
 from service.job import Job, Outcome, Step
 from service.netcdf import from_netcdf, to_netcdf
-from service.posteriors import NeedsFit, Posterior, done_with, fitted, weighed
+from service.posteriors import NeedsFit, Posterior, answerable, done_with, fitted, weighed
 from service.report import render
 from service.snapshots import (
     CONTEXT,
@@ -64,6 +65,7 @@ def concluded(posterior: Posterior, panel: Panel, step: Step) -> xr.Dataset:
 
 def in_one(job: Job, decision: Decision) -> tuple[Decision, Outcome]:
     """A refresh of a panel that is fitted in one piece, and the decision that was acted on."""
+    answerable(job.panel, job.assumptions)
     posterior = None
     if decision.kind == "weigh":
         try:
@@ -117,10 +119,11 @@ def put(job: Job, snapshot: Snapshot, fill: Callable[[Path], None]) -> Outcome:
 
     with job.step("publishing"):
         name = job.store.publish(snapshot.meta, snapshot.rows, write)
-        done_with(job.store.store)
     with job.step("weighing alerts"):
         raised = weigh(job.store.store, job.store.load(name))
         job.run.know(alerts=[alert.id for alert in raised])
+    with suppress(OSError):  # the next fit takes away what is left
+        done_with(job.store.store)
     return Outcome(name, checks, snapshot.rows)
 
 

@@ -25,7 +25,7 @@ from service.decision import Decision, decide, versions
 from service.job import Job, Outcome
 from service.progress import COLUMNS
 from service.runs import on_record
-from service.snapshots import SnapshotStore, StoreBusy
+from service.snapshots import SnapshotStore, StoreBusy, StoreError
 from service.webhooks import Send, deliver
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def refresh(
             panel = read_panel(log, watch, instant)
             releases = log.releases("observations", instant, [hs for family in watch.families.values() for hs in family.hs])
             assumptions = informed(assumptions, releases)
-        decision = Decision("fit", "asked for") if full else decide(store, panel, assumptions, computation)
+        decision = Decision("fit", "asked for") if full else decide(store, panel, assumptions, computation, accept_review)
         run.know(
             log=panel.attrs["log"], panel=panel.attrs["fingerprint"], assumptions=assumptions.digest(), computation=computation.digest(),
             versions=versions(), decision={"kind": decision.kind, "why": decision.why},
@@ -99,7 +99,7 @@ def refresh(
             if len(watch.units()) > shard_units:
                 from service.shards import in_shards
 
-                done = in_shards(job, decision, shard_units, executor)
+                decision, done = in_shards(job, decision, shard_units, executor)
             else:
                 from service.publication import in_one
 
@@ -109,7 +109,7 @@ def refresh(
                 run.know(deliveries=_sent(store, send))
         if done.snapshot:
             with step("pruning"):
-                run.know(pruned=store.prune(POSTERIORS_KEPT))
+                run.know(pruned=_pruned(store))
         run.know(snapshot=done.snapshot, checks=[vars(c) for c in done.checks])
         run.end("published" if done.snapshot else "nothing new" if decision.kind == "nothing" else "gate failed")
     return Refreshed(done.snapshot, decision, done.checks, done.rows, run.record["seconds"])
@@ -120,6 +120,14 @@ def _sent(store: SnapshotStore, send: Send) -> str:
     try:
         return ", ".join(f"{n} {state}" for state, n in Counter(d.state for d in deliver(store.store, send)).items()) or "none due"
     except Exception as error:
+        return f"{type(error).__name__}: {error}"
+
+
+def _pruned(store: SnapshotStore) -> dict[str, int] | str:
+    """Bytes freed by snapshot. An old one that cannot be read is no reason to call what was published a failure."""
+    try:
+        return store.prune(POSTERIORS_KEPT)
+    except (StoreError, OSError) as error:
         return f"{type(error).__name__}: {error}"
 
 

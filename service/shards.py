@@ -20,7 +20,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from pathlib import Path
 from typing import Any
 
@@ -29,19 +29,19 @@ import orjson
 import xarray as xr
 
 from data.config import Watch
-from data.log import LogError
-from data.panel import Panel, read_panel
+from data.panel import Panel, fingerprint
 from data.store import Store
 from model.checks import LEFT_OUT, Check, outcome, records
 from model.context import contexts
 from model.layers import draws_of
 from model.pooling import pooled
+from model.probabilities import abstentions
 from model.snapshot import Snapshot, answers, facts, silent
 from model.spec import Assumptions, Computation
 from service.decision import Decision, versions
 from service.job import Job, Outcome, Tell
 from service.netcdf import from_netcdf, to_netcdf
-from service.posteriors import WORK, NeedsFit, NothingToFit, Posterior, fitted, key, weighed
+from service.posteriors import WORK, NeedsFit, NothingToFit, Posterior, answerable, fitted, key, weighed
 from service.publication import concluded, put, titles, told_of, what_ifs
 from service.snapshots import SHARDS, WHAT_IF, Damaged, NoSnapshot, SnapshotStore
 
@@ -129,6 +129,7 @@ def _worked(task: Task) -> Done:
         except NeedsFit as error:
             decision = Decision("fit", f"the draws there are cannot stand for it: {error}")
     if posterior is None:
+        answerable(task.panel, a)
         posterior = fitted(task.panel, a, c, quiet, None)
     return said(task, posterior, decision, began)
 
@@ -149,16 +150,16 @@ def said(task: Task, posterior: Posterior, decision: Decision, began: datetime) 
         files |= {f"{WHAT_IF}/{task.name}-{importer}.npz": held for importer, held in what_ifs(posterior, task.panel).items()}
     seconds = (datetime.now(UTC) - began).total_seconds()
     fitted_at = posterior.fit["fitted_at"] if posterior.fit else began.isoformat()
-    return _done(task, vars(decision), posterior.checks, posterior.fit, fitted_at, rows, beside, seconds, files)
+    return _done(task, posterior.assumptions, vars(decision), posterior.checks, posterior.fit, fitted_at, rows, beside, seconds, files)
 
 
 def _done(
-    task: Task, decision: dict[str, Any], checks: list[Check], fit: dict[str, Any] | None, fitted_at: str | None,
+    task: Task, a: Assumptions, decision: dict[str, Any], checks: list[Check], fit: dict[str, Any] | None, fitted_at: str | None,
     rows: list[dict[str, Any]], beside: dict[str, Any], seconds: float, files: dict[str, bytes],
 ) -> Done:  # fmt: skip
     told = {
         "name": task.name, "families": [str(f) for f in task.panel["family"].values], "decision": decision, "checks": records(checks),
-        "gate": outcome(checks) if checks else "PASS", "fit": fit, "assumptions": task.assumptions.model_dump(), "fitted_at": fitted_at,
+        "gate": outcome(checks) if checks else "PASS", "fit": fit, "assumptions": a.model_dump(), "fitted_at": fitted_at,
         "as_of": task.panel.attrs["as_of"], "seconds": seconds, "rows": rows, "contexts": beside,
     }  # fmt: skip
     return Done(orjson.loads(orjson.dumps(told)), files)
@@ -180,8 +181,16 @@ def executor(address: str, workers: int) -> Iterator[Executor]:
     """``local``: processes of this machine. ``dask://host:port``: an existing cluster, whose workers have this package installed; it runs
     the tasks of a worker that died elsewhere."""
     if address == "local":
-        with ProcessPoolExecutor(workers, get_context("spawn"), _end_with, (os.getpid(),)) as pool:
+        pool = ProcessPoolExecutor(workers, get_context("spawn"), _end_with, (os.getpid(),))
+        try:
             yield pool
+        except BaseException:
+            # Whoever is told to stop need not wait for hours of what nobody will take.
+            for child in active_children():
+                child.terminate()
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+        pool.shutdown()
     elif address.startswith("dask://"):
         from distributed import Client
 
@@ -199,8 +208,8 @@ def run_all(tasks: list[Task], address: str, workers: int, aside: Store, tell: T
             done[task.name] = Done.unpacked(aside.read(task.place))
         except (FileNotFoundError, zipfile.BadZipFile, KeyError):
             continue
-    wrong: Exception | None = None
     for attempt in range(RETRIES + 1):
+        wrong: Exception | None = None
         left = [task for task in tasks if task.name not in done]
         tell(len(done), len(tasks))
         if not left:
@@ -233,36 +242,48 @@ def run_all(tasks: list[Task], address: str, workers: int, aside: Store, tell: T
 
 
 def _abstaining(task: Task, why: str) -> Done:
-    units = [str(unit) for unit in task.panel["unit"].values]
-    rows = [silent(unit, task.titles, "no figures that a probability could rest on") for unit in units]
-    return _done(task, {"kind": "fit", "why": why}, [], None, None, rows, contexts(task.panel), 0.0, {})
+    reasons = zip(map(str, task.panel["unit"].values), abstentions(task.panel, task.assumptions), strict=True)
+    rows = [silent(unit, task.titles, reason) for unit, reason in reasons]
+    decision = {"kind": "fit", "why": why}
+    return _done(task, task.assumptions, decision, [], None, None, rows, contexts(task.panel), 0.0, {})
 
 
-def in_shards(job: Job, decision: Decision, units: int, address: str) -> Outcome:
-    """A refresh of a panel in shards of about so many units. address : see :func:`executor`."""
+def part(panel: Panel, watch: Watch) -> Panel:
+    """Of `panel` what `watch` has of it. Not read anew: of two families whose codes nest, the whole panel has said which has what."""
+    family, signal = panel["unit_family"].values, panel["signal_unit"].values
+    mine = panel["unit"].values[np.isin(family, list(watch.families))]
+    of = panel.isel(
+        unit=np.isin(panel["unit"].values, mine), signal=np.isin(signal, mine), family=np.isin(panel["family"].values, list(watch.families))
+    )
+    return of.assign_attrs(fingerprint=fingerprint(of))
+
+
+def in_shards(job: Job, decision: Decision, units: int, address: str) -> tuple[Decision, Outcome]:
+    """A refresh of a panel in shards of about so many units, and the decision acted on. address : see :func:`executor`."""
+    answerable(job.panel, job.assumptions)
     one, aside, run = job.computation.model_copy(update={"cores": 1}), job.store.store, job.run
-    tasks = []
-    with job.step("reading the shards"):
-        for name, part in plan(job.watch, units).items():
-            try:
-                panel = read_panel(job.log, part, datetime.fromisoformat(job.panel.attrs["as_of"]))
-            except LogError:  # nothing of it was known
-                continue
-            tasks.append(Task(name, panel, titles(part), job.assumptions, one, _before(job.store, decision, name, panel)))
-    prior, pool, early = job.assumptions, None, set[str]()
+    shards, then = plan(job.watch, units), dict[str, Any]()
     if decision.kind == "weigh":
-        # The draws there are were drawn under these.
-        pool = job.store.manifest(str(decision.current)).get("pooled")
-        prior = Assumptions(**pool["assumptions"]) if pool else prior
-    elif len(tasks) > POOLED:
+        then = job.store.manifest(str(decision.current))
+        if {n: list(w.families) for n, w in shards.items()} != {n: told["families"] for n, told in then.get("shards", {}).items()}:
+            decision, then = Decision("fit", "the shards are not those of the current snapshot"), {}
+            run.know(decision=vars(decision))
+    tasks = [
+        Task(name, part(job.panel, of), titles(of), job.assumptions, one, _before(job.store, then, name)) for name, of in shards.items()
+    ]
+    # The draws there are were drawn under these.
+    pool = then.get("pooled")
+    if decision.kind == "fit" and len(tasks) > POOLED:
         first = [tasks[n] for n in np.unique(np.linspace(0, len(tasks) - 1, POOLED).round().astype(int))]
         with job.step(f"{len(first)} shards, for what all share") as tell:
             told = run_all(first, address, job.computation.cores, aside, tell)
         found = [from_netcdf(d.files[f"{SHARDS}/{name}.nc"]) for name, d in told.items() if d.files]
-        prior = pooled(prior, [draws_of(tree["posterior"].to_dataset(), TELLING) for tree in found])
-        pool, early = {"from": sorted(told), "assumptions": prior.model_dump(), "assumptions_digest": prior.digest()}, set(told)
-    # Those that were fitted first keep their fits: no figure is used twice.
-    tasks = [t if t.name in early else replace(t, assumptions=prior) for t in tasks]
+        prior = pooled(job.assumptions, [draws_of(tree["posterior"].to_dataset(), TELLING) for tree in found])
+        pool = {"from": sorted(told), "assumptions": prior.model_dump(), "assumptions_digest": prior.digest()}
+    if pool:
+        # Those whose figures are in it already keep the prior as it was: no figure is used twice.
+        prior = Assumptions(**pool["assumptions"])
+        tasks = [t if t.name in pool["from"] else replace(t, assumptions=prior) for t in tasks]
     for old in set(aside.names(WORK)) - {task.place for task in tasks}:
         aside.delete(old)
     with job.step(f"{len(tasks)} shards") as tell:
@@ -271,30 +292,23 @@ def in_shards(job: Job, decision: Decision, units: int, address: str) -> Outcome
     snapshot = _joined(job, done, pool)
     checks = [Check(**c) for c in snapshot.meta["checks"]]
     if outcome(checks) == "FAIL":
-        return Outcome(None, checks, snapshot.rows)
+        return decision, Outcome(None, checks, snapshot.rows)
 
     def fill(folder: Path) -> None:
         (folder / SHARDS).mkdir()
         for one in done.values():
-            for name, content in one.files.items():
+            for name, content in one.files.items() if _let_pass(one, job.accept_review) else ():
                 (folder / name).write_bytes(content)
 
-    return put(job, snapshot, fill)
+    return decision, put(job, snapshot, fill)
 
 
-def _before(store: SnapshotStore, decision: Decision, name: str, panel: Panel) -> tuple[bytes, dict[str, Any]] | None:
-    """The shard's last posterior and its meta, where it is of the same families and there is one."""
-    if decision.kind != "weigh":
-        return None
-    manifest = store.manifest(str(decision.current))
-    told = manifest.get("shards", {}).get(name)
-    if told is None or told["gate"] == "FAIL" or told["families"] != [str(f) for f in panel["family"].values]:
-        return None
+def _before(store: SnapshotStore, then: dict[str, Any], name: str) -> tuple[bytes, dict[str, Any]] | None:
+    """The shard's last posterior and its meta. then : the manifest that has them, empty for none."""
     try:
-        content = store.read(manifest["id"], f"{SHARDS}/{name}.nc")
-    except (Damaged, NoSnapshot):
+        return store.read(then["id"], f"{SHARDS}/{name}.nc"), {"id": then["id"], **then["shards"][name]}
+    except (KeyError, Damaged, NoSnapshot):
         return None
-    return content, {"id": manifest["id"], **told}
 
 
 def _joined(job: Job, done: dict[str, Done], pool: dict[str, Any] | None) -> Snapshot:
@@ -306,17 +320,22 @@ def _joined(job: Job, done: dict[str, Done], pool: dict[str, Any] | None) -> Sna
         last = None
     rows = {row["unit"]: row for one in done.values() for row in one.told["rows"]}
     beside = contexts(panel) | {unit: context for one in done.values() for unit, context in one.told["contexts"].items()}
-    refused = {family: name for name, one in done.items() if one.told["gate"] == "FAIL" for family in one.told["families"]}
+    out = {name for name, one in done.items() if not _let_pass(one, job.accept_review)}
+    refused = {family: name for name in out for family in done[name].told["families"]}
     ordered = []
     for unit, _, family in watch.units():
         if family in refused:
-            where = f"; its last answer is that of snapshot {last.id}" if last and unit in last.records else ""
+            answered = last is not None and unit in last.records and last.row(unit)["current"]
+            where = f"; its last answer is that of snapshot {last.id}" if last and answered else ""
             rows[unit] = silent(unit, titles(watch), f"the checks of its fit ({refused[family]}) did not pass{where}")
         ordered.append(rows.get(unit) or silent(unit, titles(watch), "no figure known"))
-    checks = _checks([one.told for one in done.values()], sum(r["family"] in refused for r in ordered) / len(ordered))
+    checks = _checks([one.told for one in done.values()], out, sum(r["family"] in refused for r in ordered) / len(ordered))
     meta = facts(panel, checks, job.assumptions, job.computation, versions(), datetime.now(UTC), told_of(job.releases))
     # The oldest of the fits: when all is fitted anew hangs on it.
     fits = [one.told["fitted_at"] for one in done.values() if one.told["fitted_at"]]
+    weighings = [one.told["fit"] for one in done.values() if one.told["decision"]["kind"] == "weigh"]
+    if len(weighings) == len(done):
+        meta["fit"] = {"snapshot": weighings[0]["snapshot"], "as_of": weighings[0]["as_of"], "fitted_at": min(fits), "checks": []}
     meta |= {"fitted_at": min(fits, default=meta["fitted_at"]), "pooled": pool, "shards": {
         name: {k: one.told[k] for k in ("families", "gate", "decision", "checks", "fit", "fitted_at", "as_of", "assumptions", "seconds")}
         for name, one in sorted(done.items())
@@ -324,11 +343,16 @@ def _joined(job: Job, done: dict[str, Done], pool: dict[str, Any] | None) -> Sna
     return Snapshot(xr.DataTree(), meta, ordered, beside)
 
 
-def _checks(shards: list[dict[str, Any]], left_out: float) -> list[Check]:
+def _let_pass(one: Done, accept_review: bool) -> bool:
+    """A shard in review is one of many: it waits for --accept-review, and the others do not wait for it."""
+    return one.told["gate"] == "PASS" or (one.told["gate"] == "REVIEW" and accept_review)
+
+
+def _checks(shards: list[dict[str, Any]], refused: set[str], left_out: float) -> list[Check]:
     """Of each kind of check the worst of those of the shards that are published, and how many units are left out."""
     found: dict[str, list[tuple[str, Check]]] = {}
     for told in shards:
-        if told["gate"] != "FAIL":
+        if told["name"] not in refused:
             for one in told["checks"]:
                 found.setdefault(one["name"], []).append((told["name"], Check(**one)))
     order = ("PASS", "REVIEW", "FAIL")
@@ -337,7 +361,6 @@ def _checks(shards: list[dict[str, Any]], left_out: float) -> list[Check]:
         sign = 1 if several[0][1].review >= several[0][1].threshold else -1
         name, check = max(several, key=lambda of: (order.index(of[1].outcome), sign * of[1].value))
         worst.append(Check(**{**vars(check), "worst": f"{name}: {check.worst}" if check.worst else name}))
-    refused = [told["name"] for told in shards if told["gate"] == "FAIL"]
-    found_in = ", ".join(refused[:5]) + (f" and {len(refused) - 5} more" if len(refused) > 5 else "")
+    found_in = ", ".join(sorted(refused)[:5]) + (f" and {len(refused) - 5} more" if len(refused) > 5 else "")
     verdict = "PASS" if not refused else "REVIEW" if left_out <= MOST_LEFT_OUT else "FAIL"
     return [*worst, Check(LEFT_OUT, left_out, 0.0, MOST_LEFT_OUT, verdict, found_in, "share of units whose shard's checks did not pass")]  # type: ignore[arg-type]

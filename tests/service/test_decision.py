@@ -38,22 +38,22 @@ def published(tmp_path):
 
 def test_what_is_new_decides(published):
     store = published()
-    assert decide(store, panel("known"), A, C, TONIGHT).kind == "nothing"
-    told = decide(store, panel("newer"), A, C, TONIGHT)
+    assert decide(store, panel("known"), A, C, now=TONIGHT).kind == "nothing"
+    told = decide(store, panel("newer"), A, C, now=TONIGHT)
     assert (told.kind, told.current) == ("weigh", store.current_id())
 
 
 def test_a_fit_that_is_a_week_old_is_made_anew_only_where_something_is_new(published):
     store = published()
     late = FITTED + FIT_EVERY
-    assert decide(store, panel("known"), A, C, late).kind == "nothing"
-    told = decide(store, panel("newer"), A, C, late)
+    assert decide(store, panel("known"), A, C, now=late).kind == "nothing"
+    told = decide(store, panel("newer"), A, C, now=late)
     assert (told.kind, told.why) == ("fit", "the last fit is 7 days old")
 
 
 def test_the_age_of_weighed_draws_is_that_of_their_fit(published):
     fit = {"snapshot": "an earlier one", "as_of": "2026-11-10T00:00:00+00:00", "fitted_at": (FITTED - FIT_EVERY).isoformat(), "checks": []}
-    assert decide(published(fit=fit), panel("newer"), A, C, TONIGHT).why == "the last fit is 8 days old"
+    assert decide(published(fit=fit), panel("newer"), A, C, now=TONIGHT).why == "the last fit is 8 days old"
 
 
 @pytest.mark.parametrize(
@@ -65,22 +65,30 @@ def test_the_age_of_weighed_draws_is_that_of_their_fit(published):
     ],
 )
 def test_what_was_made_otherwise_is_fitted_anew_and_the_reason_is_named(published, other, named):
-    told = decide(published(**other), panel("known"), A, C, TONIGHT)
+    told = decide(published(**other), panel("known"), A, C, now=TONIGHT)
     assert (told.kind, told.why) == ("fit", f"the current snapshot was made with other {named}")
 
 
 def test_another_seed_and_a_newly_measured_size_of_revisions_are_no_other_model(published):
     store = published(computation=C.model_copy(update={"seed": 7}).model_dump())
-    assert decide(store, panel("known"), A.model_copy(update={"preliminary": 0.07}), C, TONIGHT).kind == "nothing"
+    assert decide(store, panel("known"), A.model_copy(update={"preliminary": 0.07}), C, now=TONIGHT).kind == "nothing"
 
 
 def test_draws_that_know_later_figures_are_not_weighed_for_an_earlier_day(published):
-    assert decide(published(), panel("earlier", "2020-03-26T00:00:00+00:00"), A, C, TONIGHT).kind == "fit"
+    assert decide(published(), panel("earlier", "2020-03-26T00:00:00+00:00"), A, C, now=TONIGHT).kind == "fit"
 
 
 def test_where_nothing_is_published_or_cannot_be_read_all_is_fitted(published, tmp_path):
-    assert decide(SnapshotStore(tmp_path / "empty"), panel("newer"), A, C, TONIGHT).why == "nothing has been published yet"
+    assert decide(SnapshotStore(tmp_path / "empty"), panel("newer"), A, C, now=TONIGHT).why == "nothing has been published yet"
     store = published()
     manifest = tmp_path / "snapshots" / store.current_id() / "manifest.json"
     manifest.write_bytes(manifest.read_bytes().replace(b"known", b"other"))
-    assert decide(store, panel("newer"), A, C, TONIGHT).why.startswith("what is current cannot be read")
+    assert decide(store, panel("newer"), A, C, now=TONIGHT).why.startswith("what is current cannot be read")
+
+
+def test_a_fit_let_pass_by_hand_is_not_the_base_of_what_nobody_looks_at(published):
+    asking = [{"name": "divergences", "outcome": "REVIEW"}, {"name": "unexplained_jumps", "outcome": "REVIEW"}]
+    store = published(checks=asking)
+    assert decide(store, panel("newer"), A, C, now=TONIGHT).why == "the last fit was published with divergences in review"
+    assert decide(store, panel("newer"), A, C, accept_review=True, now=TONIGHT).kind == "weigh"
+    assert decide(published(checks=asking[1:]), panel("newer"), A, C, now=TONIGHT).kind == "weigh"

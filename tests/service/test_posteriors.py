@@ -11,8 +11,9 @@ from data.config import Family, Watch
 from data.log import ReleaseLog
 from data.panel import read_panel
 from data.store import Folder
+from model.frame import frame
 from model.spec import Assumptions, Computation
-from service.posteriors import WORK, done_with, fitted
+from service.posteriors import WORK, _recalled, done_with, fitted
 
 WATCH = Watch(exporter="CHN", importers=("JPN", "USA"), families={"magnets": Family(title="Magnets", hs=("850511",))})
 
@@ -41,7 +42,6 @@ def test_a_refresh_that_was_stopped_after_its_fit_goes_on_from_it(tmp_path):
     xr.testing.assert_equal(again.tree["posterior"].to_dataset(), first.tree["posterior"].to_dataset())
     for name in aside.names(WORK):
         aside.write(name, b"half of a fit")
-    third = fitted(panel, Assumptions(), short, step, aside)
-    assert [one["found"] for one in third.attempts] == [False, False], "what cannot be read is made anew"
+        assert _recalled(aside, name, frame(panel, Assumptions()), Assumptions()) is None, "what cannot be read is made anew"
     done_with(aside)
     assert not aside.names(WORK)

@@ -242,3 +242,14 @@ def test_figures_that_no_draw_foresaw_are_fitted_anew(weighed, settings, tmp_pat
     panel = read_panel(log, WATCH, datetime(2024, 3, 25, tzinfo=UTC))
     with pytest.raises(NeedsFit, match=r"weights_(pareto_k|ess_min) is"):
         weighed_by_hand(store, panel)
+
+
+def test_a_unit_more_is_a_panel_of_another_structure_and_is_fitted(weighed, settings, tmp_path):
+    log, store = ReleaseLog(f"{tmp_path}/log"), SnapshotStore(settings.store)
+    log.ingest(simulated_csv(), "a.csv")
+    log.ingest(a_month_more(), "b.csv")
+    tea = [f"CHN,CHN,JPN,0902,2021-{m:02},{50_000 + m},,2021-12-20T00:00:00Z" for m in range(1, 12)]
+    log.ingest(csv(*tea), "tea.csv")
+    panel = read_panel(log, WATCH, datetime(2024, 3, 6, tzinfo=UTC))
+    with pytest.raises(NeedsFit, match="another structure"):
+        weighed_by_hand(store, panel)

@@ -31,7 +31,7 @@ from service.publication import titles
 from service.refresh import refresh
 from service.runs import records
 from service.settings import Settings
-from service.shards import Done, Task, _checks, plan, run_all, said
+from service.shards import Done, Task, _checks, part, plan, run_all, said
 from service.snapshots import SHARDS, SnapshotStore
 
 CODES = ("850511", "811292", "280530", "810197")
@@ -71,10 +71,10 @@ def told(name, families, gate, value=1.0):
 
 def test_what_is_said_of_all_shards_is_the_worst_of_those_published_and_how_much_is_left_out():
     good = [told("shard-1", ["a"], "PASS", 1.002), told("shard-2", ["b"], "PASS", 1.008)]
-    assert {c.name: (c.value, c.worst) for c in _checks(good, 0.0)}["rhat_max"] == (1.008, "shard-2: noise")
-    assert outcome(_checks(good, 0.0)) == "PASS"
+    assert {c.name: (c.value, c.worst) for c in _checks(good, set(), 0.0)}["rhat_max"] == (1.008, "shard-2: noise")
+    assert outcome(_checks(good, set(), 0.0)) == "PASS"
     with_bad = [*good, told("shard-3", ["c"], "FAIL", 1.4)]
-    few, many = _checks(with_bad, 0.05), _checks(with_bad, 0.34)
+    few, many = _checks(with_bad, {"shard-3"}, 0.05), _checks(with_bad, {"shard-3"}, 0.34)
     assert {c.name: c.value for c in few}["rhat_max"] == 1.008, "the refused shard says nothing"
     assert (outcome(few), outcome(many)) == ("REVIEW", "FAIL")
     assert few[-1].worst == "shard-3"
@@ -87,7 +87,8 @@ def test_a_shard_that_is_done_is_the_same_after_it_was_put_aside():
 
 def read(log, as_of):
     """{name: (its watch, its panel)}"""
-    return {name: (part, read_panel(log, part, as_of)) for name, part in plan(WATCH, 4).items()}
+    panel = read_panel(log, WATCH, as_of)
+    return {name: (of, part(panel, of)) for name, of in plan(WATCH, 4).items()}
 
 
 def good(name, value, threshold, review):
@@ -102,10 +103,10 @@ def settings(tmp_path_factory):
     log.ingest(simulated_csv(months=36, importers=("JPN", "USA"), codes=CODES), "figures.csv")
     checks = [good("rhat_max", 1.004, 1.01, 1.05), good("ess_bulk_min", 400.0, 200.0, 100.0), good("ess_tail_min", 400.0, 200.0, 100.0)]
     of_shard = COMPUTATION.model_copy(update={"cores": 1})
-    for name, (part, panel) in read(log, AS_OF).items():
+    for name, (of, panel) in read(log, AS_OF).items():
         made = fit(frame(panel, A), A, Computation(draws=120, tune=200, chains=1, cores=1))
         tree = xr.DataTree.from_dict({group: made.posterior[group].to_dataset() for group in ("posterior", "sample_stats")})
-        task = Task(name, panel, titles(part), A, of_shard)
+        task = Task(name, panel, titles(of), A, of_shard)
         done = said(task, Posterior(tree, made.graph, checks, A, of_shard), Decision("fit", "put aside"), datetime.now(UTC))
         store.store.write(task.place, done.packed())
     return settings
@@ -159,9 +160,9 @@ def tasks(settings, snapshot):
     """The next month's, whose draws are to be weighed."""
     store, log = SnapshotStore(settings.store), ReleaseLog(settings.log_place)
     manifest, found = store.manifest(snapshot), []
-    for name, (part, panel) in read(log, LATER).items():
+    for name, (of, panel) in read(log, LATER).items():
         before = store.read(snapshot, f"{SHARDS}/{name}.nc"), {"id": snapshot, **manifest["shards"][name]}
-        found.append(Task(name, panel, titles(part), A, COMPUTATION.model_copy(update={"cores": 1}), before))
+        found.append(Task(name, panel, titles(of), A, COMPUTATION.model_copy(update={"cores": 1}), before))
     return found
 
 
