@@ -5,14 +5,13 @@ import dataclasses
 import numpy as np
 import pytest
 
-from model.fit import anchor, fit, set_data
+from model.fit import anchor, set_data
 from model.graph import graph_of
 from model.jumps import Layout
-from model.layers import draws_of, evaluator
-from model.probabilities import restricted
+from model.layers import evaluator
 from model.reweigh import log_density, reweighed, weighed
 from model.simulate import Design, simulate
-from model.spec import Assumptions, Computation
+from model.spec import Assumptions
 
 A = Assumptions()
 DESIGN = Design(importers=("JPN", "USA", "KOR"), families=(("magnets", ("850511",)), ("gallium", ("811292", "282560"))), months=40)
@@ -85,16 +84,3 @@ def test_draws_that_the_newer_figures_contradict_go_and_where_few_are_left_the_t
     assert told.changed
     assert (told.draws["family_baseline"][:, :, -1] == world.values["family_baseline"][:, -1]).all(1).mean() > 0.9
     assert told.efficiency < 0.2
-
-
-@pytest.mark.slow
-def test_a_month_more_by_weighing_is_what_a_fit_of_it_says(world):
-    c = Computation(draws=800, tune=300, chains=1, cores=1)
-    fits = {months: fit(world.frame.until(months), A, c) for months in (39, 40)}
-    draws = {months: draws_of(made.posterior["posterior"].to_dataset(), 800) for months, made in fits.items()}
-    told = reweighed(draws[39], of(world, 39), world.frame, A, seed=1)
-    assert told.pareto_k < told.bound
-    by_weight, by_fit = (restricted(some, of(world, 40), A) for some in (told.draws, draws[40]))
-    for which in ("filtered", "smoothed"):
-        np.testing.assert_allclose(by_weight[which], by_fit[which], atol=0.08)
-        assert np.abs(by_weight[which] - by_fit[which]).mean() < 0.01
