@@ -21,7 +21,7 @@ from model.modes import NATS, Rival
 from model.reweigh import Reweighed
 
 Outcome = Literal["PASS", "REVIEW", "FAIL"]
-_ORDER: tuple[Outcome, ...] = ("PASS", "REVIEW", "FAIL")
+ORDER: tuple[Outcome, ...] = ("PASS", "REVIEW", "FAIL")
 SENSITIVE = 0.05
 """Power-scaling sensitivity from which a parameter is said to be sensitive."""
 
@@ -186,7 +186,7 @@ def power_scaling(health: xr.DataTree) -> list[dict[str, Any]]:
 
 def outcome(checks: list[Check]) -> Outcome:
     """The worst of them."""
-    return max((c.outcome for c in checks), key=_ORDER.index)
+    return max((c.outcome for c in checks), key=ORDER.index)
 
 
 def records(checks: list[Check]) -> list[dict[str, object]]:

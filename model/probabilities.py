@@ -64,9 +64,14 @@ def resampled(log_weight: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     S = len(log_weight)
     weight = np.exp(log_weight - log_weight.max(0))
     weight = np.minimum(weight, weight.mean(0) * np.sqrt(S))
-    reached = np.cumsum(weight, axis=0) / weight.sum(0)
-    points = (np.arange(S) + rng.uniform()) / S
-    return np.stack([np.minimum(np.searchsorted(column, points), S - 1) for column in reached.T], axis=1)
+    offset = rng.uniform()
+    return np.stack([systematic(column, offset) for column in weight.T], axis=1)
+
+
+def systematic(weight: np.ndarray, offset: float) -> np.ndarray:
+    """(sample,) which of the samples stand for all, in their order, by the teeth of a comb that begins at `offset`, 0..1."""
+    S, reached = len(weight), np.cumsum(weight)
+    return np.minimum(np.searchsorted(reached / reached[-1], (np.arange(S) + offset) / S), S - 1)
 
 
 def regime_table(

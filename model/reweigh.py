@@ -27,6 +27,7 @@ from model.frame import Frame
 from model.graph import Graph, graph_of
 from model.kernel import NU, layer
 from model.layers import Draw, evaluator
+from model.probabilities import systematic
 from model.spec import Assumptions
 from model.update import Month, unseen_before
 
@@ -62,7 +63,7 @@ def reweighed(draws: Draws, graph: Graph, f: Frame, assumptions: Assumptions, se
     smoothed, k = (np.zeros(len(course)), 0.0) if alike else array_stats.psislw(-log_weight)
     weight = np.exp(smoothed - smoothed.max())
     weight /= weight.sum()
-    chosen = _systematic(weight, np.random.default_rng(seed))
+    chosen = systematic(weight, np.random.default_rng(seed).uniform())
     kept = {name: v[chosen] for name, v in (draws | {"family_course": course}).items()}
     return Reweighed(graph_of(f, assumptions), kept, float(k), float(1 / (weight**2).sum() / len(course)), not alike)
 
@@ -96,10 +97,3 @@ def log_density(draw: Draw) -> float:
     both = scale > 0
     apart = student_t.logpdf(draw.parts["difference"][both] / scale[both], NU) - np.log(scale[both])
     return float(sum(forward(layer(kernel))[0].sum() for kernel in (draw.unit, draw.family)) + apart.sum())
-
-
-def _systematic(weight: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """(sample,) which draws stand for the posterior; all, in their order, where they weigh alike."""
-    S = len(weight)
-    points = (np.arange(S) + rng.uniform()) / S
-    return np.minimum(np.searchsorted(np.cumsum(weight), points), S - 1)

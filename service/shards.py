@@ -31,7 +31,7 @@ import xarray as xr
 from data.config import Watch
 from data.panel import Panel, fingerprint
 from data.store import Store
-from model.checks import LEFT_OUT, Check, outcome, records
+from model.checks import LEFT_OUT, ORDER, Check, outcome, records
 from model.context import contexts
 from model.layers import draws_of
 from model.pooling import pooled
@@ -355,11 +355,10 @@ def _checks(shards: list[dict[str, Any]], refused: set[str], left_out: float) ->
         if told["name"] not in refused:
             for one in told["checks"]:
                 found.setdefault(one["name"], []).append((told["name"], Check(**one)))
-    order = ("PASS", "REVIEW", "FAIL")
     worst = []
     for several in found.values():
         sign = 1 if several[0][1].review >= several[0][1].threshold else -1
-        name, check = max(several, key=lambda of: (order.index(of[1].outcome), sign * of[1].value))
+        name, check = max(several, key=lambda of: (ORDER.index(of[1].outcome), sign * of[1].value))
         worst.append(Check(**{**vars(check), "worst": f"{name}: {check.worst}" if check.worst else name}))
     found_in = ", ".join(sorted(refused)[:5]) + (f" and {len(refused) - 5} more" if len(refused) > 5 else "")
     verdict = "PASS" if not refused else "REVIEW" if left_out <= MOST_LEFT_OUT else "FAIL"
