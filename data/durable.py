@@ -5,6 +5,14 @@ from collections.abc import Buffer
 from pathlib import Path
 
 
+def make_folder(path: Path) -> None:
+    """With those above it; each new one's name is on disk before anything is in it."""
+    if not path.is_dir():
+        make_folder(path.parent)
+        path.mkdir(exist_ok=True)
+        sync_folder(path.parent)
+
+
 def sync_folder(path: Path) -> None:
     """Make renames within `path` survive a power cut."""
     folder = os.open(path, os.O_RDONLY)
@@ -16,7 +24,7 @@ def sync_folder(path: Path) -> None:
 
 def write_durably(path: Path, content: Buffer) -> None:
     """Temporary name, fsync, rename, fsync of the folder."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     with partial.open("wb") as handle:
         handle.write(content)

@@ -27,7 +27,7 @@ from filelock import FileLock, Timeout
 from obstore.exceptions import AlreadyExistsError, BaseError, PreconditionError
 from obstore.store import from_url
 
-from data.durable import sync_folder, write_durably
+from data.durable import make_folder, sync_folder, write_durably
 
 LEASE_SECONDS = 120.0
 """How long a lock in a bucket outlives its owner; a living owner renews it four times as often."""
@@ -128,7 +128,7 @@ class Folder(Store):
 
     def put_folder(self, folder: Path, name: str, last: str) -> None:
         target = self.root / name
-        target.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(target.parent)
         partial = target.with_name(f".partial-{os.getpid()}-{target.name}")
         shutil.copytree(folder, partial)
         for at, _, files in partial.walk(top_down=False):
@@ -142,7 +142,7 @@ class Folder(Store):
     @contextmanager
     def lock(self, name: str, wait: float) -> Iterator[Callable[[], None]]:
         """The operating system's: it ends with its process, however that ends."""
-        self.root.mkdir(parents=True, exist_ok=True)
+        make_folder(self.root)
         note = self.root / f"{name}{OWNER}"
         try:
             with FileLock(self.root / name, timeout=wait):
