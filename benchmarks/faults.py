@@ -15,10 +15,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import calls
+import reproducible
 from measure import ROOT
 from rich.console import Console
 
@@ -42,6 +45,8 @@ hs = ["850511"]
 BEFORE, NOW = "2024-02-05", "2024-03-06"
 KG = {"JPN": 24_000, "USA": 440_000, "KOR": 1_200_000, "DEU": 3_300_000}
 DONE, NOTHING_NEW, BUSY, STORE = 0, 3, 6, 7
+MANY = 50
+"""Trials of a kind from which only the first word of where each struck is told."""
 talk = Console(stderr=True)
 
 
@@ -263,10 +268,29 @@ def _whole_one() -> float:
         return time.perf_counter() - began
 
 
+def _in_a_place_of_its_own(trial: Callable[[Path], tuple[list[str], str]]) -> tuple[list[str], str]:
+    with tempfile.TemporaryDirectory() as scratch:
+        return trial(Path(scratch) / "var")
+
+
+def _row(name: str, trials: Iterable[tuple[list[str], str]], count: int) -> str:
+    """One line of the table. trials : what was wrong after each, and where it struck."""
+    survived, places, faults = 0, Counter[str](), []
+    for n, (wrong, where) in enumerate(trials, 1):
+        survived += not wrong
+        places[where.split(" ")[0] if count > MANY else where] += 1
+        faults += [f"{where}: {one}" for one in wrong]
+        talk.print(f"{name} {n}/{count}: {where}{': ' + '; '.join(wrong) if wrong else ''}", highlight=False, markup=False)
+    told = "; ".join(f"{where} ({n})" if n > 1 else where for where, n in sorted(places.items()))
+    return f"| {name} | {count} | {survived} | {told} | {'; '.join(faults) or '-'} |"
+
+
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--quick", action="store_true", help="a few of each")
     quick, rng = options.parse_args().quick, random.Random(5)
+    if shutil.which("strace") is None:
+        raise SystemExit("faults are put into system calls by strace: install it (Debian: apt-get install strace)")
     base()
     length = 0.8 * min(_whole_one() for _ in range(2))
     few = (lambda n: max(1, n // 10)) if quick else (lambda n: n)
@@ -280,17 +304,17 @@ def main() -> None:
         ("eight refreshes at once", few(3), at_once(8)),
         ("a bit flipped in the posterior that is to be weighed", few(5), damaged(rng)),
     ]
-    rows = []
-    for name, count, trial in kinds:
-        survived, places, faults = 0, set(), []
-        for n in range(count):
-            with tempfile.TemporaryDirectory() as scratch:
-                wrong, where = trial(Path(scratch) / "var")
-            survived += not wrong
-            places.add(where)
-            faults += wrong
-            talk.print(f"{name} {n + 1}/{count}: {where}{': ' + '; '.join(wrong) if wrong else ''}", highlight=False, markup=False)
-        rows.append(f"| {name} | {count} | {survived} | {'; '.join(sorted(places))} | {'; '.join(faults) or '-'} |")
+    rows = [_row(name, (_in_a_place_of_its_own(trial) for _ in range(count)), count) for name, count, trial in kinds]
+    for name, several in calls.trials(quick):
+        rows.append(_row(name, ((one(), where) for where, one in several), len(several)))
+    if not quick:
+        drawn = dict(reproducible.told())
+        mine, *_ = drawn.values()
+        same, other = ([how for how, one in drawn.items() if (one == mine) is alike] for alike in (True, False))
+        rows.append(
+            f"| the same figures and seed give the same draws, bit for bit | {len(drawn)} | {len(same)} | {'; '.join(same)} | "
+            f"{'; '.join(other) or '-'} |"
+        )
     table = "\n".join(["| fault | trials | survived | where | what was wrong |", "|---|---|---|---|---|", *rows])
     about = (__doc__ or "").partition("\n\n")[2].strip()
     note = f"Kills of a refresh that weighs come within its first {length:.0f} s."

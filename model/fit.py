@@ -5,6 +5,8 @@ many. Several chains, which must agree, go on with jumps to where the others hav
 
 The graph round the kernels is compiled by XLA, which does not reorder sums: one seed gives the same draws with a cold and with a warm
 cache (docs/decisions/0014).
+
+nutpie is imported where it samples: it brings all of ArviZ's plots and matplotlib, seconds that a night of weighing need not spend.
 """
 
 import dataclasses
@@ -12,13 +14,12 @@ import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import arviz_stats as azs
 import jax
 import jax.numpy as jnp
 import numpy as np
-import nutpie
 import xarray as xr
 
 import model.xla  # noqa: F401 - tells JAX of the kernels
@@ -27,6 +28,9 @@ from model.graph import Equations, Graph, anchored_course, graph_of
 from model.jumps import Layout, known, learnt, promising
 from model.nuts import STATS, Stage, Target, joined, sample
 from model.spec import Assumptions, Computation
+
+if TYPE_CHECKING:
+    from nutpie import ChainProgress
 
 NUDGE = 0.02
 """Standard deviation, on the unconstrained scale, by which the start is moved off the anchor: several gradients vanish
@@ -68,6 +72,8 @@ class Fit:
 @cache
 def _compiled(equations: Equations) -> Any:
     """Compiled once in a process: another frame of the same structure is other data."""
+    import nutpie
+
     # The data stay arguments (`freeze_model`).
     return nutpie.compile_pymc_model(equations.model, backend="jax", gradient_backend="jax", freeze_model=False, jitter_rvs=set())
 
@@ -112,6 +118,8 @@ def fit(
 
     start : (dimension,), on the unconstrained scale; by default the :func:`anchor`.
     """
+    import nutpie
+
     graph = graph_of(f, assumptions)
     point = anchor(graph) if start is None else start
     point = point + np.random.default_rng(computation.seed).normal(0, NUDGE, point.size)
@@ -123,7 +131,7 @@ def fit(
     later = 0 if alone else computation.chains * (sum(rounds) + computation.draws)
     told = 0
 
-    def tell(chains: list[nutpie.ChainProgress]) -> None:
+    def tell(chains: "list[ChainProgress]") -> None:
         nonlocal told
         told = sum(c.finished_draws for c in chains)
         if progress is not None:
