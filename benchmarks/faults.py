@@ -20,13 +20,13 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import calls
 import reproducible
 from measure import ROOT
 from rich.console import Console
 
 sys.path.insert(0, str(ROOT / "tests"))
 
+import calls
 from support import csv, simulated_csv
 
 from data.log import ReleaseLog

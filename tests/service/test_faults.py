@@ -1,6 +1,7 @@
 """What publishing and its records survive: kill -9 anywhere, a full disk, errors in the middle."""
 
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -8,6 +9,7 @@ import threading
 import time
 from pathlib import Path
 
+import calls
 import httpx
 import pytest
 from answers import META, UNITS, filled
@@ -49,6 +51,19 @@ def test_a_publisher_killed_at_any_moment_leaves_a_snapshot_that_verifies_and_th
     assert store.store.exists(f"snapshots/{first}/manifest.json")
     assert store.load(store.publish(META, UNITS, filled)).answers == UNITS
     assert not list((tmp_path / "var" / "snapshots").glob(".partial-*"))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("strace") is None, reason="strace, which puts faults into system calls, is not installed")
+def test_a_publication_killed_at_or_failing_in_a_system_call_leaves_a_store_that_serves_and_takes_the_next(tmp_path):
+    wrong, count = {}, 0
+    for fault, several in calls.trials(quick=True):
+        for where, trial in several:
+            count += 1
+            if found := trial():
+                wrong[f"{fault}, {where}"] = found
+    assert not wrong
+    assert count >= 20
 
 
 class Failing(Folder):

@@ -13,15 +13,12 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from measure import ROOT
-
-sys.path.insert(0, str(ROOT / "tests"))
-
 from answers import META, UNITS, filled
 
 from service.runs import last
 from service.snapshots import SnapshotStore
 
+ROOT = Path(__file__).parent.parent
 CALLS = ["openat", "write", "fsync", "rename", "mkdir", "unlink", "rmdir", "sendfile", "copy_file_range", "fcntl", "flock"]
 ERRORS = ("EIO", "ENOSPC", "EDQUOT", "EACCES")
 PUBLISHER = """
@@ -120,9 +117,3 @@ def trials(quick: bool) -> Iterator[tuple[str, list[tuple[str, Callable[[], list
         "a system call of a publication that fails: EIO, ENOSPC, EDQUOT or EACCES",
         [(f"{call} {n}", lambda c=call, n=n, e=error: failing(c, n, e)) for call, n, error in named],
     )
-
-
-if __name__ == "__main__":
-    for fault, several in trials("--quick" in sys.argv):
-        for where, trial in several:
-            print(fault, where, trial(), flush=True)
