@@ -8,6 +8,7 @@ In a folder or a bucket (:mod:`data.store`)::
     rejected/<sha>.csv           the rows that were not taken, each with line, column, value and reason
     quarantine/<finding>.csv     rows that parse and that a screen (data.screens) does not believe, until someone accepts the finding
     receipts/<instant>-<sha>.json  one per ingest, also when nothing was new
+    looked                       when publishers last had nothing newer
 
 A release is identified by its cell and ``released_at``. The same release again changes nothing; a revision
 is a new release; the same cell and instant with *another* figure is a contradiction and is rejected.
@@ -47,6 +48,7 @@ FEW_CODES = 1000
 """HS codes in a file up to which only what the log has of them is read."""
 NEAR = 24
 """Months around those of a file: what of the log it is set beside. What is usual is what was usual in these."""
+LOOKED = "looked"
 ACCEPTED = "accepted"
 """The source of a receipt by which a finding was accepted."""
 _LOGS = {
@@ -230,9 +232,21 @@ class ReleaseLog:
 
     def _batches(self, kind: str) -> dict[str, Path]:
         """Files that count, by name: not those that a compaction has taken up and not yet removed."""
-        files = {name: self.store.local(name) for name in self.store.names(kind)}
-        stands_for = {name: frozenset(_members(path) or [_stem(name)]) for name, path in files.items()}
-        return {name: path for name, path in files.items() if not any(stands_for[name] < other for other in stands_for.values())}
+        every = self._listed(kind)
+        return {name: path for name, (path, stands_for) in every.items() if not any(stands_for < other for _, other in every.values())}
+
+    def _listed(self, kind: str) -> dict[str, tuple[Path, frozenset[str]]]:
+        """Every file, by name, and the batches it stands for."""
+        files = {name: self._believed(name) for name in self.store.names(kind)}
+        return {name: (path, frozenset(_members(path) or [_stem(name)])) for name, path in files.items()}
+
+    def _believed(self, name: str) -> Path:
+        """A file of releases whose content is what its name says. Raises LogError."""
+        for anew in (False, True):
+            path = self.store.local(name, anew)
+            if _digest(path, path.stat().st_mtime_ns, path.stat().st_size).startswith(_stem(name)):
+                return path
+        raise LogError(f"{self.store.url}/{name}: its content is not what was written; restore it from a copy")
 
     def _table(
         self, kind: str, until: datetime | None = None, codes: Sequence[str] | None = None, periods: Sequence[str] | None = None
@@ -245,7 +259,12 @@ class ReleaseLog:
         return self._read(kind, until, codes, periods)
 
     def _read(self, kind: str, until: datetime | None, codes: Sequence[str] | None, periods: Sequence[str] | None) -> pa.Table:
-        files = self._batches(kind)
+        return self._of_files(kind, [*self._batches(kind).values()], until, codes, periods)
+
+    def _of_files(
+        self, kind: str, files: list[Path], until: datetime | None = None, codes: Sequence[str] | None = None,
+        periods: Sequence[str] | None = None,
+    ) -> pa.Table:  # fmt: skip
         if not files:
             return _DICTIONARIES[kind].empty_table()
         conditions = [] if until is None else [pc.field("released_at") <= pa.scalar(pd.Timestamp(until), _INSTANT)]
@@ -255,7 +274,7 @@ class ReleaseLog:
             few = functools.reduce(operator.or_, (field == code for code in codes)) if 0 < len(codes) <= SKIPPING else None
             conditions.append(field.isin(pa.array(codes, _TEXT)) if few is None else few)
         conditions += [] if periods is None else [pc.field("period").isin(pa.array(periods, _TEXT))]
-        paths, schema = [str(path) for path in files.values()], _DICTIONARIES[kind]
+        paths, schema = [str(path) for path in files], _DICTIONARIES[kind]
         texts = [f.name for f in schema if pa.types.is_dictionary(f.type)]
         dataset = ds.dataset(paths, schema=schema, format=ds.ParquetFileFormat(dictionary_columns=texts))
         return dataset.to_table(filter=functools.reduce(operator.and_, conditions) if conditions else None)
@@ -273,17 +292,21 @@ class ReleaseLog:
     def compact(self) -> dict[str, int]:
         """Merge batches into one a kind, sorted, so that a read of few codes skips the rest. {kind: batches merged}; answers stay.
 
-        The merged file is there, whole, before one of its batches goes; in between it stands for them. Raises LogBusy.
+        The merged file is there, whole, before one of its batches goes; in between it stands for them. What is merged and what goes are of
+        one look at the folder: another might show less. Raises LogBusy.
         """
         merged = {}
         with self._locked():
             for kind in _LOGS:
-                files = self._batches(kind)
+                every = self._listed(kind)
+                files = {name: of for name, of in every.items() if not any(of[1] < other for _, other in every.values())}
+                members = frozenset[str]().union(*(stands_for for _, stands_for in files.values()))
+                kept = set(files)
                 if len(files) > 1:
-                    members = sorted(m for name, path in files.items() for m in (_members(path) or [_stem(name)]))
-                    self._write(kind, self._all(kind), members)
+                    rows = _typed(self._of_files(kind, [path for path, _ in files.values()]), kind)
+                    kept = {self._write(kind, rows, sorted(members))}
                 # These, and what an interrupted compaction left.
-                for name in set(self.store.names(kind)) - set(self._batches(kind)):
+                for name in set(every) - kept:
                     self.store.delete(name)
                 merged[kind] = len(files)
         return merged
@@ -325,11 +348,18 @@ class ReleaseLog:
         return hashlib.sha256("\n".join(sorted(self._names())).encode()).hexdigest()[:16]
 
     def horizon(self) -> datetime:
-        """The last instant the log can speak of: its last ingest, or a release dated later still."""
+        """The last instant the log can speak of: its last ingest, a release dated later still, or when publishers had nothing newer."""
         receipts = self.receipts()
         if not receipts:
             raise LogError(f"{self.store.url}: the log is empty; ingest a file first (quietquota ingest PATH)")
-        return max(datetime.fromisoformat(told) for r in receipts for told in (r.ingested_at, r.last_release) if told)
+        told = [told for r in receipts for told in (r.ingested_at, r.last_release) if told]
+        with suppress(FileNotFoundError):
+            told.append(self.store.text(LOOKED))
+        return max(map(datetime.fromisoformat, told))
+
+    def looked(self, now: datetime) -> None:
+        """All publishers were asked, and what the log has by now is all they have."""
+        self.store.write(LOOKED, now.isoformat().encode())
 
     def _ordered(self, kind: str, as_of: datetime, codes: Sequence[str] | None) -> tuple[pa.Table, np.ndarray]:
         """(every release known at `as_of`, a cell's together and oldest first; a number of each one's cell)."""
@@ -391,6 +421,13 @@ def _around(periods: pd.Series) -> list[str]:
     first, last = (pd.Period(month, "M") for month in (min(p[:7] for p in told), max(p[-7:] for p in told)))
     months = pd.period_range(first - NEAR, last + NEAR, freq="M").strftime("%Y-%m").tolist()
     return [*months, *(f"{a}/{b}" for a, b in pairwise(months))]
+
+
+@functools.lru_cache(maxsize=4096)
+def _digest(path: Path, changed: int, size: int) -> str:
+    """SHA-256 of a file, looked at anew where it has changed."""
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
 def _stem(name: str) -> str:

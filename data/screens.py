@@ -7,7 +7,8 @@ reporter has it. What is screened for has been met in published customs figures:
 every partner of a month that was not compiled, weights imputed from one unit value (China 2017), figures of two partners exchanged, and
 dates that cannot be.
 
-A fall to a thousandth is what a block looks like, so it is called a slip of units only where the value did not fall with it.
+A fall to a thousandth is what a block looks like, so it is called a slip of units only where the value did not fall with it, or where most
+of what one office tells of falls to a thousandth at once: a block does not take all partners to the same share.
 """
 
 import hashlib
@@ -26,6 +27,8 @@ SLIP_WITHIN = np.log(4.0)
 SWAP_APART, SWAP_WITHIN = np.log(8.0), np.log(2.0)
 PARTNERS = 5
 """Partners from which a month of one reporter can be judged as a whole."""
+MOST = 0.8
+"""Share of an office's figures that have slipped together, from which it was not trade."""
 ONE_UNIT_VALUE = 0.5
 """Share of partners at one unit value above which it is an imputation."""
 
@@ -63,8 +66,13 @@ def _positive(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _usual(fresh: pd.DataFrame, history: pd.DataFrame) -> pd.DataFrame:
-    """By series of enough known months: ``log_kg``, its median, ``spread``, its robust standard deviation, and ``log_unit_value``."""
-    known = _positive(_together(fresh, history))
+    """By series of enough known months: ``log_kg``, its median, ``spread``, its robust standard deviation, and ``log_unit_value``. Of the
+    history alone where that is enough: what is judged must not have moved what it is judged by."""
+    before, both = _positive(history), _positive(_together(fresh, history))
+    seen = pd.MultiIndex.from_frame(both[SERIES])
+    enough = before.groupby(SERIES).size()
+    alone = seen.isin(enough[enough >= ENOUGH].index)
+    known = pd.concat([before[pd.MultiIndex.from_frame(before[SERIES]).isin(seen[alone])], both[~alone]], ignore_index=True)
     known = known.assign(log_kg=np.log(known["net_weight_kg"]), log_unit_value=_log_unit_value(known))
     by = known.groupby(SERIES)
     level = by[["log_kg", "log_unit_value"]].median()
@@ -94,10 +102,15 @@ def _named(row: pd.Series) -> str:
 
 
 def _unit_slips(fresh: pd.DataFrame, history: pd.DataFrame, usual: pd.DataFrame) -> Iterator[tuple[str, pd.Index]]:
-    """About 1,000 times the usual; or a thousandth, at about 1,000 times the usual unit value."""
+    """About 1,000 times the usual; or a thousandth, at about 1,000 times the usual unit value or with nearly all else of that office."""
     rows = _beside_usual(_positive(fresh), usual)
-    up = ((rows["off"] - SLIP).abs() < SLIP_WITHIN) & (rows["off"] > 6 * rows["spread"]) & ~(rows["unit_value_off"] > -SLIP / 2)
+    up = ((rows["off"] - SLIP).abs() < SLIP_WITHIN) & (rows["off"] > 6 * rows["spread"])
+    fallen = ((rows["off"] + SLIP).abs() < SLIP_WITHIN) & (rows["off"] < -6 * rows["spread"])
     down = ((rows["off"] + SLIP).abs() < SLIP_WITHIN) & ((rows["unit_value_off"] - SLIP).abs() < SLIP_WITHIN)
+    judged = rows[rows["off"].notna()]
+    by = judged.groupby(["reporter", "period"], sort=False)
+    together = fallen.groupby([judged["reporter"], judged["period"]], sort=False).transform("mean") >= MOST
+    down |= (fallen & together & (by["off"].transform("size") >= PARTNERS)).reindex(rows.index, fill_value=False)
     for mask, what in ((up, "times"), (down, "part of")):
         for _, one in rows[mask].groupby(SERIES, sort=False):
             first = one.iloc[0]

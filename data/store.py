@@ -68,8 +68,9 @@ class Store(ABC):
     def delete(self, name: str) -> None: ...
 
     @abstractmethod
-    def local(self, name: str) -> Path:
-        """A file with the content of `name`, which must never change: named by its content, or part of something immutable."""
+    def local(self, name: str, anew: bool = False) -> Path:
+        """A file with the content of `name`, which must never change: named by its content, or part of something immutable. anew : whatever
+        copy there is."""
 
     @abstractmethod
     def put_folder(self, folder: Path, name: str, last: str) -> None:
@@ -123,7 +124,7 @@ class Folder(Store):
     def delete(self, name: str) -> None:
         (self.root / name).unlink()
 
-    def local(self, name: str) -> Path:
+    def local(self, name: str, anew: bool = False) -> Path:
         return self.root / name
 
     def put_folder(self, folder: Path, name: str, last: str) -> None:
@@ -205,9 +206,9 @@ class Bucket(Store):
         with self._asked(name):
             obstore.delete(self._store, name)
 
-    def local(self, name: str) -> Path:
+    def local(self, name: str, anew: bool = False) -> Path:
         path = self._cache / name
-        if not path.is_file():
+        if anew or not path.is_file():
             path.parent.mkdir(parents=True, exist_ok=True)
             with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as handle:
                 handle.write(self.read(name))

@@ -4,6 +4,8 @@
 measure), ``disrupted`` (no restriction, but a chain is disrupted), ``open``.
 """
 
+from functools import cache
+
 import numpy as np
 
 from model.states import States
@@ -23,6 +25,7 @@ def cause_of(space: States) -> np.ndarray:
     return np.stack([~targeted & ~wide & ~shortfall, shortfall, targeted, wide], axis=-1).astype(float)
 
 
+@cache
 def meanings(space: States) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(of a unit's states, of a family's, causes), each 0 or 1: (state, meaning), (state, meaning), (meaning of the unit, of the
     family, cause). States that mean the same whatever the other chain's are one meaning: severities are many, meanings few."""

@@ -1,6 +1,7 @@
 """The state space of a regime chain and how it moves, from the assumptions."""
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ BEGUN = ((0.5, 0.4), (1.0, 0.6))
 is known, 2010-2026, ten began in a month's first eight days and seven later."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class States:
     """The state space as arrays: shift (log multiple) and role (:mod:`model.kernel`); for each group of states where its members
     lie, evenly; own_course, 1 for states whose flow does not follow the family's common shortfall.
@@ -49,6 +50,7 @@ class States:
     chance: np.ndarray
 
 
+@cache
 def states(a: Assumptions) -> States:
     shift, regime = np.log(a.multiple), np.array(a.regime)
     K = len(shift)

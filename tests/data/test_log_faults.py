@@ -13,6 +13,7 @@ import pytest
 from support import csv
 
 from data.log import LogBusy, LogError, ReleaseLog
+from data.store import Folder
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 INSTANTS = [datetime(2024, month, 25, tzinfo=UTC) for month in (2, 6, 12)]
@@ -92,6 +93,50 @@ def test_verify_finds_every_flipped_bit_and_every_file_that_is_gone(release_log,
     path.unlink()
     with pytest.raises(LogError, match="a receipt names it"):
         log.verify()
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_flipped_bit_is_never_read_as_another_figure(release_log, seed):
+    log, rng = filled(release_log), random.Random(seed)
+    path = rng.choice(sorted((log.store.root / "observations").glob("*.parquet")))
+    content = bytearray(path.read_bytes())
+    content[rng.randrange(len(content))] ^= 1 << rng.randrange(8)
+    path.write_bytes(content)
+    with pytest.raises(LogError, match=f"{path.name}: its content is not what was written"):
+        log.as_of("observations", INSTANTS[2])
+    with pytest.raises(LogError, match="restore it"):
+        log.ingest(batch(9), "9.csv", now=NOW)
+
+
+class Stale(Folder):
+    """A listing that does not yet know of the latest file, the first time it is asked."""
+
+    asked = 0
+
+    def names(self, folder):
+        found = super().names(folder)
+        self.asked += folder == "observations"
+        return found[1:] if folder == "observations" and self.asked == 1 else found
+
+
+def test_a_compaction_under_a_listing_that_lags_loses_no_release(release_log):
+    log = filled(release_log)
+    before = answers(log)
+    lagging = ReleaseLog(log.store.root)
+    lagging.store = Stale(log.store.root)
+    lagging.compact()
+    same(answers(log), before)
+    log.compact()
+    same(answers(log), before)
+    assert log.verify() == 1
+
+
+def test_a_log_whose_publishers_had_nothing_newer_speaks_of_the_time_until_then(release_log):
+    log = filled(release_log)
+    log.looked(datetime(2030, 1, 9, tzinfo=UTC))
+    assert log.horizon() == datetime(2030, 1, 9, tzinfo=UTC)
+    log.ingest(batch(9), "9.csv", now=datetime(2030, 1, 10, tzinfo=UTC))
+    assert log.horizon() == datetime(2030, 1, 10, tzinfo=UTC)
 
 
 def test_a_file_can_be_had_again_as_it_came_and_a_changed_one_is_refused(release_log):

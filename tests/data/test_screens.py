@@ -55,6 +55,7 @@ def test_where_one_unit_value_is_the_rule_values_were_worked_out_from_weights(re
     ("changed", "screen", "rows", "says"),
     [
         ({"JPN_9": lambda kg, usd: (kg * 1000, usd)}, "unit_slip", 1, "850511 CHN to JPN by CHN, 2023-10"),
+        ({"JPN_9": 1000.0}, "unit_slip", 1, "850511 CHN to JPN by CHN, 2023-10"),
         ({"JPN_9": lambda kg, usd: (kg / 1000, usd)}, "unit_slip", 1, "a thousand part of"),
         ({f"{i}_7": 0.0 for i in PARTNERS}, "empty_month", 6, "CHN, 2023-08: all of 6 series"),
         ({f"{i}_7": lambda kg, usd: (usd / 31, usd) for i in PARTNERS}, "imputed_weights", 6, "6 partners at one unit value"),
@@ -69,6 +70,18 @@ def test_each_screen_holds_back_its_rows_and_says_why(release_log, changed, scre
     assert receipt.new == len(PARTNERS) * len(MONTHS) - rows
     held = release_log.store.root / "quarantine" / f"{receipt.findings[0]['id']}.csv"
     assert len(held.read_text().splitlines()) == rows + 1
+
+
+@pytest.mark.parametrize("times", [1000.0, 0.001])
+@pytest.mark.parametrize("months", [range(24), range(23, 24)], ids=["all sent again", "the last month"])
+def test_a_file_whose_figures_are_all_a_thousand_times_what_they_were_changes_nothing(release_log, times, months):
+    known = [row for row in figures() if months != range(23, 24) or f",{MONTHS[23]}," not in row]
+    release_log.ingest(csv(*known), "f.csv", now=NOW)
+    before = release_log.as_of("observations", NOW)
+    slipped = [row.rpartition(",")[0] + ",2025-02-20" for row in figures(**{f"{i}_{t}": times for i in PARTNERS for t in months})]
+    receipt = release_log.ingest(csv(*(r for r in slipped if any(f",{MONTHS[t]}," in r for t in months))), "slip.csv", now=NOW)
+    assert (receipt.new, receipt.quarantined) == (0, len(PARTNERS) * len(months)), receipt.findings
+    pd.testing.assert_frame_equal(release_log.as_of("observations", NOW), before)
 
 
 def test_a_figure_released_before_its_month_had_ended_is_held_back(release_log):
