@@ -22,6 +22,13 @@ def sync_folder(path: Path) -> None:
         os.close(folder)
 
 
+def sweep(folder: Path, before: float) -> None:
+    """Remove what writers that were killed have left half written, of before an instant (seconds since 1970)."""
+    for path in folder.rglob(".*.partial"):
+        if path.stat().st_mtime < before:
+            path.unlink(missing_ok=True)
+
+
 def write_durably(path: Path, content: Buffer) -> None:
     """Temporary name, fsync, rename, fsync of the folder."""
     make_folder(path.parent)

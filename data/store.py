@@ -7,6 +7,7 @@ since a lock in a bucket needs writes that hold only if the object is still the 
 
 import json
 import os
+import secrets
 import shutil
 import socket
 import tempfile
@@ -96,7 +97,8 @@ def open_store(place: str | Path) -> Store:
 
 
 def _owner() -> dict[str, Any]:
-    return {"host": socket.gethostname(), "pid": os.getpid(), "since": datetime.now(UTC).isoformat(timespec="seconds")}
+    since = datetime.now(UTC).isoformat(timespec="seconds")
+    return {"host": socket.gethostname(), "pid": os.getpid(), "since": since, "token": secrets.token_hex(8)}
 
 
 def _held(url: str, name: str, owner: dict[str, Any]) -> Locked:
@@ -283,10 +285,21 @@ class _Lease:
                 self._tag = self._bucket._claim(self._name, self._owner, self._tag, LEASE_SECONDS)
                 self._renewed = time.monotonic()
             except (PreconditionError, FileNotFoundError):
-                self._lost = "another process has taken it"
-                return
+                if not self._still_ours():
+                    self._lost = "another process has taken it"
+                    return
             except Unreachable:
                 continue
+
+    def _still_ours(self) -> bool:
+        """Whether the lock is as a renewal left it of whose success no answer came."""
+        try:
+            holder, tag = self._bucket._holder(self._name)
+        except OSError:
+            return False
+        if ours := holder.get("token") == self._owner["token"] and tag is not None:
+            self._tag, self._renewed = str(tag), time.monotonic()
+        return ours
 
     def check(self) -> None:
         if self._lost is None and time.monotonic() - self._renewed > LEASE_SECONDS:

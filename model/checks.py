@@ -26,7 +26,9 @@ SENSITIVE = 0.05
 """Power-scaling sensitivity from which a parameter is said to be sensitive."""
 
 
-JUMPS, LEFT_OUT = "unexplained_jumps", "shards_left_out"
+JUMPS, LOST, LEFT_OUT = "unexplained_jumps", "answers_lost", "shards_left_out"
+MOST_LOST = 0.1
+"""Share of the units answered before that may fall silent in one publication."""
 
 
 @dataclass(frozen=True)
@@ -154,6 +156,15 @@ def jump_check(jumps: list[tuple[str, float]]) -> Check:
     return Check(
         JUMPS, count, 0.0, max(count, 1.0), "REVIEW" if jumps else "PASS",
         f"{worst[0]}: {worst[1]:+.2f}" if worst else "", "units whose probability moved since the last snapshot and no new figure says why",
+    )  # fmt: skip
+
+
+def lost_check(share: float, unit: str) -> Check:
+    """share : of the units that were answered in the last snapshot and are not now; unit : one of them. At worst REVIEW: whoever watches
+    other goods from now on can say so."""
+    return Check(
+        LOST, share, MOST_LOST, 1.0, "REVIEW" if share > MOST_LOST else "PASS", unit,
+        "units that were answered are still answered (share that is not): is it the right config, and the right store?",
     )  # fmt: skip
 
 

@@ -39,7 +39,7 @@ from model.frame import Frame
 from model.kernel import INPUTS, MISSING, NEVER_ZERO, POSITIVE
 from model.moves import moves
 from model.observation import spared, two_views
-from model.reading import REFERENCE_LOG_KG, of_two_months
+from model.reading import REFERENCE_LOG_KG, before, of_two_months
 from model.spec import Assumptions
 from model.states import states
 
@@ -90,8 +90,9 @@ class Equations:
 
     parts : ``family_baseline`` (family, period), of an open month, ``onset_plain`` (importer, period), ``onset_plain_wide`` (family,
     period), and on (series, period): ``log_expected``, of the log flow, family factor included; ``log_plain``, the same before payback;
-    ``control``, the control's part in it; ``exporter_x`` and ``exporter_scale``, x and scale as the exporter's office alone would have
-    them, ``importer_scale``, ``difference``, what the importer's reading adds, and ``difference_scale``, 0 where only one has.
+    ``carried``, of a figure of two months, the factor that the first has from the second; ``control``, the control's part in it;
+    ``exporter_x`` and ``exporter_scale``, x and scale as the exporter's office alone would have them, ``importer_scale``, ``difference``,
+    what the importer's reading adds, and ``difference_scale``, 0 where only one has.
     """
 
     model: pm.Model
@@ -192,14 +193,18 @@ def build(f: Frame, assumptions: Assumptions) -> Graph:
 
         plain = (family_baseline + family["x"])[f.family_of] + deviation + control
         views = two_views(a, f, data)
-        mu = plain + payback(a, f, data, data["primary"] + views.adjustment - plain)
+        summed, carried = pt.eq(data["summed"], 1), 0.0
+        if f.flows.summed.any():
+            # The two months of a sum have one factor, where only their sum shows it.
+            carried = pt.where(before(pt, unseen), family["x"], 0.0)[f.family_of]
+        mu = plain + payback(a, f, data, data["primary"] + views.adjustment - plain - of_two_months(pt, plain, summed, carried))
         common = common_shortfall(family["x"])
         uneven = pm.HalfNormal("unevenness", a.unevenness) * common
         process = pt.exp(2 * log_noise)[:, None] + uneven[f.family_of] ** 2
         slope = pm.LogNormal("hurdle_slope", *a.hurdle_slope)
         own_hurdle = pm.Normal("hurdle_series", 0, 1, dims="series") * pm.LogNormal("hurdle_spread", *a.hurdle_spread)
         own_hurdle = own_hurdle + pm.Normal("hurdle", *a.hurdle)
-        seen = mu + (of_two_months(pt, mu, pt.eq(data["summed"], 1)) if f.flows.summed.any() else 0.0)
+        seen = mu + (of_two_months(pt, mu, summed, carried) if f.flows.summed.any() else 0.0)
         deep = depth(common, a)[f.family]
         unit = shared | vars(targeted) | {
             "x": data["primary"] + views.adjustment - seen,
@@ -224,6 +229,7 @@ def build(f: Frame, assumptions: Assumptions) -> Graph:
     parts = {
         "log_expected": mu,
         "log_plain": plain,
+        "carried": pt.zeros_like(plain) + carried,
         "family_baseline": family_baseline,
         "control": control,
         "onset_plain": targeted.onset_plain,

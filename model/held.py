@@ -34,6 +34,7 @@ def held(draws: dict[str, np.ndarray], graph: Graph, panel: Panel, a: Assumption
         course = (draw.family["scale"][:, 0] ** 2 / (1 - draw.family["rho"] ** 2))[f.family_of][:, None] * unseen
         each = {name: kernel[name] for name in AS_DRAWN} | {
             "plain": draw.parts["log_plain"],
+            "carried": draw.parts["carried"],
             "process": draw.parts["exporter_scale"] ** 2 - own_variance + course,
             "own_hurdle": kernel["hurdle"][:, 0] + kernel["slope"] * (draw.parts["log_expected"][:, 0] - REFERENCE_LOG_KG),
             "wide": filtered(draw.family)[f.family] @ of_family,
@@ -41,7 +42,7 @@ def held(draws: dict[str, np.ndarray], graph: Graph, panel: Panel, a: Assumption
         for name, value in each.items():
             parts.setdefault(name, []).append(np.asarray(value))
     every = {name: np.stack(values) for name, values in parts.items()}
-    of_series, of_unit = ("plain", "process", "own_hurdle", "rho", "spare"), ("wide", "relief", "parting", "hold", "entry")
+    of_series, of_unit = ("plain", "carried", "process", "own_hurdle", "rho", "spare"), ("wide", "relief", "parting", "hold", "entry")
     importers = f.coords["importer"]
     bias, transit = draws.get("bias"), draws.get("transit")
     out = {}

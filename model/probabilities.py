@@ -14,6 +14,9 @@ from collections.abc import Iterator
 
 import numpy as np
 import xarray as xr
+from scipy.special import expit
+from scipy.stats import norm
+from scipy.stats import t as student_t
 
 from data.panel import Panel
 from model.causes import CAUSES, cause_of, causes
@@ -21,7 +24,7 @@ from model.filtering import filtered, filtered_and_smoothed
 from model.flows import flows
 from model.frame import Frame
 from model.graph import Graph
-from model.kernel import MISSING, POSITIVE
+from model.kernel import MISSING, NU, POSITIVE
 from model.layers import evaluated
 from model.reading import combined
 from model.spec import Assumptions, Computation
@@ -29,6 +32,8 @@ from model.states import States, states
 
 QUANTILES = (0.05, 0.95)
 STALE_MONTHS = 12
+AS_WIDE = float(student_t.ppf(QUANTILES[1], NU) / norm.ppf(QUANTILES[1]))
+"""The normal whose 90 % interval is that of the flow's Student-t: of the latter itself a mean in kg there is none."""
 
 
 def _withheld(unit: np.ndarray, family: np.ndarray, space: States) -> np.ndarray:
@@ -108,7 +113,8 @@ def regime_table(
             severity[which][1] += times[s][:, None] * out[which][s][..., 2:].sum(-1)
         # The family factor less what its own regime explains: the flow had the family been open.
         log_open = draw.parts["log_expected"] - (wide @ space.shift)[f.family_of]
-        counterfactual[s] = open_flow(log_open, draw.unit["scale"], draw.unit["rho"], f, rng)
+        hurdle = draw.unit["hurdle"] - draw.unit["slope"] * (log_open - draw.parts["log_expected"])
+        counterfactual[s] = open_flow(log_open, draw.unit["scale"], draw.unit["rho"], hurdle, f, rng)
     out = {which: np.take_along_axis(v, chosen[:, :, None, None], axis=0) for which, v in out.items()}
     if not smooth:
         out["smoothed"], severity["smoothed"] = out["filtered"], severity["filtered"]
@@ -118,12 +124,14 @@ def regime_table(
     return _on_panel(table, f, panel, assumptions)
 
 
-def open_flow(log_open: np.ndarray, scale: np.ndarray, rho: np.ndarray, f: Frame, rng: np.random.Generator) -> np.ndarray:
-    """(unit, period) kg of an open month, with the month's own noise; of the codes that have a figure, or of all where none has. Where
-    the figure is of two months, of both."""
-    noise = rng.standard_normal(log_open.shape) * scale / np.sqrt(1 - rho[:, None] ** 2)
+def open_flow(
+    log_open: np.ndarray, scale: np.ndarray, rho: np.ndarray, hurdle: np.ndarray, f: Frame, rng: np.random.Generator
+) -> np.ndarray:
+    """(unit, period) kg of an open month, with the month's own noise, nothing where it would have been a month without trade (hurdle : its
+    log odds); of the codes that have a figure, or of all where none has. Where the figure is of two months, of both."""
+    noise = rng.standard_normal(log_open.shape) * AS_WIDE * scale / np.sqrt(1 - rho[:, None] ** 2)
     counted = (f.kind != MISSING) | (f.unit_kind == MISSING)[f.unit]
-    kg = np.exp(log_open + noise)
+    kg = np.where(rng.uniform(size=log_open.shape) < expit(hurdle), 0.0, np.exp(log_open + noise))
     kg[:, 1:] += np.where(f.summed[:, 1:], kg[:, :-1], 0.0)
     return np.eye(len(f.fitted))[f.unit].T @ (kg * counted)
 
@@ -173,10 +181,15 @@ def _on_panel(table: dict[str, tuple], f: Frame, panel: Panel, assumptions: Assu
 
 
 def _unit_kind(panel: Panel) -> np.ndarray:
-    """(unit, period) what each unit of the panel shows."""
+    """(unit, period) what each unit of the panel shows, in the codes of which it was ever traded; of one that never was, in all."""
     every = flows(panel)
     series = every.combined_kind()
-    return np.concatenate([combined(series[every.unit == u][None]) for u in range(panel.sizes["unit"])])
+    traded = (series == POSITIVE).any(1)
+    found = []
+    for u in range(panel.sizes["unit"]):
+        own = every.unit == u
+        found.append(combined(series[own & traded if (own & traded).any() else own][None]))
+    return np.concatenate(found)
 
 
 def _last(observed: np.ndarray) -> np.ndarray:

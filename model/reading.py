@@ -53,9 +53,10 @@ def paid_back(xp: Any, excess: Any, positive: Any, share: Any, a: Assumptions, m
     return -share * xp.dot(bought, decay.T)
 
 
-def of_two_months(xp: Any, mu: Any, summed: Any) -> Any:
-    """To be added to the expectation of a cell that holds two months' flow in one figure."""
-    return xp.where(summed, xp.log1p(xp.exp(before(xp, mu) - mu)), 0.0)
+def of_two_months(xp: Any, mu: Any, summed: Any, carried: Any = 0.0) -> Any:
+    """To be added to the expectation of a cell that holds two months' flow in one figure. carried : to the first month's expectation: the
+    family's factor of the second, where nobody has seen the first by itself."""
+    return xp.where(summed, xp.log1p(xp.exp(before(xp, mu) + carried - mu)), 0.0)
 
 
 def combined(kind: np.ndarray) -> np.ndarray:

@@ -213,7 +213,7 @@ def sentence(row: dict[str, Any]) -> str:
     c = row["current"]
     low, high = c["counterfactual_kg_interval"]
     tonnes = "{:,.0f} t".format
-    change = c["observed_kg"] / c["counterfactual_kg"] - 1
+    change = f" ({c['observed_kg'] / c['counterfactual_kg'] - 1:+.0%})" if c["counterfactual_kg"] else ""
     where = "below" if c["observed_kg"] < low else "above" if c["observed_kg"] > high else "inside"
     cause = max(c["causes"], key=c["causes"].__getitem__)
     named = {
@@ -224,7 +224,7 @@ def sentence(row: dict[str, Any]) -> str:
     }[cause]
     return (
         f"{row['unit']}, {c['period']} ({c['kind']}): {tonnes(c['observed_kg'] / 1e3)} moved where "
-        f"{tonnes(c['counterfactual_kg'] / 1e3)} were expected with no restriction ({change:+.0%}), {where} the 90 % range "
+        f"{tonnes(c['counterfactual_kg'] / 1e3)} were expected with no restriction{change}, {where} the 90 % range "
         f"{low / 1e3:,.0f}-{tonnes(high / 1e3)}; the likeliest reading is {named} ({c['causes'][cause]:.0%}), "
         f"p(restricted) = {c['probability']:.2f} [{c['probability_interval'][0]:.2f}, {c['probability_interval'][1]:.2f}]."
     )

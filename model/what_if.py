@@ -62,16 +62,19 @@ class Believed:
 class Held:
     """What a snapshot holds of one importer: one group of chains.
 
-    arrays, each with the draw first: on (series, period) ``plain``, the log expectation before payback, and ``process``, the variance of
-    the flow; on series ``own_hurdle``, ``bias``, ``rho``, ``spare``; on (unit, period) ``wide``, the meanings of the family's state, and
-    ``relief``, ``parting``, ``hold``; ``transit``, ``frontload``; the offices' variances ``reporting_exporter``, ``reporting_importer`` and
-    ``preliminary``; of a campaign's beginning ``odds`` and ``led_effect`` (driver, lead); the kernel's ``pace``, ``entry``, ``exit``,
-    ``move``. The others are the figures themselves and what they are about; ``offices`` : 2 where the fit has seen both sides of some flow,
-    1 where it has seen some importer's figure, else 0.
+    arrays, each with the draw first: on (series, period) ``plain``, the log expectation before payback, ``carried`` to that of the first
+    of two months in one figure, and ``process``, the variance of the flow; on series ``own_hurdle``, ``bias``, ``rho``, ``spare``; on
+    (unit, period) ``wide``, the meanings of the family's state, and ``relief``, ``parting``, ``hold``; ``transit``, ``frontload``; the
+    offices' variances ``reporting_exporter``, ``reporting_importer`` and ``preliminary``; of a campaign's beginning ``odds`` and
+    ``led_effect`` (driver, lead); the kernel's ``pace``, ``entry``, ``exit``, ``move``. The others are the
+    figures themselves and what they are about; ``offices`` : 2 where the fit has seen both sides of some flow, 1 where it has seen some
+    importer's figure, else 0.
     """
 
     def __init__(self, arrays: Mapping[str, np.ndarray], a: Assumptions) -> None:
-        self.arrays = {n: v.astype(float) if v.dtype == np.float32 else v for n, v in arrays.items()}
+        # Snapshots of before have nothing carried.
+        told = {"carried": np.array(0.0), **arrays}
+        self.arrays = {n: v.astype(float) if v.dtype == np.float32 else v for n, v in told.items()}
         self.a, self.space = a, states(a)
         self.units, self.hs = [str(u) for u in arrays["unit"]], [str(h) for h in arrays["hs"]]
         self.periods = [str(p) for p in arrays["period"]]
@@ -94,9 +97,10 @@ class Held:
         )  # fmt: skip
         read_off = primary + reading.adjustment
         positive, months = kind == POSITIVE, len(self.periods)
-        mu = h["plain"] + paid_back(np, read_off - h["plain"], positive, h["frontload"][:, None, None], self.a, months)
+        excess = read_off - h["plain"] - of_two_months(np, h["plain"], told.summed, h["carried"])
+        mu = h["plain"] + paid_back(np, excess, positive, h["frontload"][:, None, None], self.a, months)
         return {
-            "x": read_off - mu - of_two_months(np, mu, told.summed),
+            "x": read_off - mu - of_two_months(np, mu, told.summed, h["carried"]),
             "scale": np.sqrt(h["process"] + reading.variance),
             "kind": np.broadcast_to(kind, mu.shape),
             "hurdle": h["own_hurdle"][:, :, None] - h["slope"][:, None, None] * (mu - REFERENCE_LOG_KG),

@@ -59,6 +59,14 @@ def unexplained(
     return found
 
 
+def lost(before: dict[str, dict[str, Any]], after: Iterable[dict[str, Any]]) -> tuple[float, str]:
+    """(share of the units that were answered and are not any more, the first of them)."""
+    answered = {row["unit"] for row in after if row["current"]}
+    were = [unit for unit, row in before.items() if row["current"]]
+    gone = [unit for unit in were if unit not in answered]
+    return len(gone) / max(len(were), 1), min(gone, default="")
+
+
 def _sentence(was: dict[str, Any] | None, row: dict[str, Any], news: list[dict[str, Any]]) -> str | None:
     unit, now = row["unit"], row["current"]
     if was is None or (was["current"] is None and now):

@@ -29,8 +29,8 @@ LOOK_SECONDS = 30.0
 EXIT_USAGE, EXIT_NOTHING_NEW, EXIT_GATE, EXIT_QUARANTINE, EXIT_BUSY, EXIT_STORE = 2, 3, 4, 5, 6, 7
 EPILOG = (
     "Exit codes: 0 done · 2 wrong usage or input · 3 nothing new · 4 the model's checks kept the snapshot back · "
-    "5 rows were rejected, or held back by a finding · 6 another process holds the lock · 7 store empty, damaged or unreachable · "
-    "143 told to stop (SIGTERM)."
+    "5 rows were rejected or held back, or no publisher could be asked · 6 another process holds the lock · "
+    "7 store empty, damaged or unreachable · 143 told to stop (SIGTERM)."
 )
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None, help=(__doc__ or "").partition("\n")[0], epilog=EPILOG)
 snapshots_app = typer.Typer(no_args_is_help=True, help="List, show and verify published snapshots.", epilog=EPILOG)
@@ -72,8 +72,14 @@ def _explained() -> Iterator[None]:
         yield
     except StoreBusy as error:
         raise _fail(EXIT_BUSY, str(error)) from error
+    except Locked as error:
+        raise _fail(EXIT_BUSY, str(error)) from error
     except (NoSnapshot, Damaged, StoreError, OSError) as error:
         raise _fail(EXIT_STORE, str(error)) from error
+    except MemoryError as error:
+        raise _fail(
+            EXIT_USAGE, f"out of memory{f' ({error})' if str(error) else ''}; see docs/scaling.md for what a panel needs"
+        ) from error
     except ModuleNotFoundError as error:
         extra = "notebook" if error.name in ("nbclient", "nbformat") else "refresh"
         raise _fail(EXIT_USAGE, f"{error.name} is not installed; this command needs the extra '{extra}'") from error
@@ -132,6 +138,8 @@ def ingest(
             raise ValueError("name a file or a folder to ingest, or a finding to --accept")
         log = ReleaseLog(Settings(store=store).log_place)
         kinds = ("*.csv", "*.parquet", "*.json", "*.gz", "*.zip")
+        if absent := [str(p) for p in paths or [] if not p.exists()]:
+            raise ValueError(f"{absent[0]}: no such file or folder")
         files = [f for p in paths or [] for f in (sorted(f for kind in kinds for f in p.glob(kind)) if p.is_dir() else [p])]
         receipts = [log.ingest(path.read_bytes(), str(path), source) for path in files]
         receipts += [log.accept(finding) for finding in accept or []]
@@ -140,17 +148,14 @@ def ingest(
         raise typer.Exit(EXIT_QUARANTINE)
 
 
-def _fetched(log: Any, address: str, source: str | None = None) -> list[Any]:
-    """The receipt of what is new at an address; none where nothing is."""
-    from data.sources.fetch import fetch, remember
-
-    fetched = fetch(address, log.store)
-    if fetched.content is None:
-        talk.print(f"{address}: nothing new", highlight=False, markup=False)
-        return []
-    receipt = log.ingest(fetched.content, address, source)
-    remember(fetched, log.store)
-    return [receipt]
+def _say_had(several: Any, log: Any) -> None:
+    for one in several:
+        if one.receipt:
+            tables.receipts([one.receipt], log.store, talk, talk)
+        elif one.error:
+            talk.print(f"{one.error}; going on without it", style="bold", highlight=False, markup=False)
+        else:
+            talk.print(f"{one.address}: nothing new", highlight=False, markup=False)
 
 
 @app.command()
@@ -165,9 +170,12 @@ def fetch(
     """
     with _explained():
         from data.log import ReleaseLog
+        from service.fetching import had
 
         log = ReleaseLog(Settings(store=store).log_place)
-        receipts = [receipt for address in addresses for receipt in _fetched(log, address, source)]
+        several = [had(log, address, source) for address in addresses]
+        _say_had([one for one in several if not one.receipt], log)
+    receipts = [one.receipt for one in several if one.receipt]
     tables.receipts(receipts, log.store, out, talk)
     if not receipts:
         raise typer.Exit(EXIT_NOTHING_NEW)
@@ -215,6 +223,10 @@ def refresh(
     notify: Annotated[
         str | None, typer.Option(envvar="QUIETQUOTA_NOTIFY", help="Tell this address how it ended; signed with QUIETQUOTA_NOTIFY_SECRET.")
     ] = None,
+    unchanged_is_success: Annotated[
+        bool,
+        typer.Option("--unchanged-is-success", help="End with 0 and not with 3 where nothing is new; for schedulers that know no other."),
+    ] = False,
     config: ConfigOption = None,
     store: StoreOption = "./var",
 ) -> None:
@@ -227,6 +239,7 @@ def refresh(
     with _explained():
         from data.log import ReleaseLog
         from model.spec import Assumptions, Computation
+        from service.fetching import Had, all_had
         from service.outcome import told
         from service.refresh import refresh as run
         from service.webhooks import sender
@@ -235,20 +248,29 @@ def refresh(
         send = sender(settings.webhook_private)
         computation = Computation() if seed is None else Computation(seed=seed)
         log, snapshots, watch = ReleaseLog(settings.log_place), SnapshotStore(settings.store), _watch(config)
-        for address in watch.fetch if fetch else ():
-            try:
-                if receipts := _fetched(log, address):
-                    tables.receipts(receipts, log.store, talk, talk)
-            except ValueError as error:  # what the others have must not wait for it
-                talk.print(f"{error}; going on without it", style="bold", highlight=False, markup=False)
+        several: list[Had] = []
+
+        def fetching() -> list[dict[str, Any]]:
+            several.extend(all_had(log, watch.fetch))
+            _say_had(several, log)
+            return [one.record() for one in several]
+
         instant = None if as_of is None else parse_instant(as_of)
         signal.signal(signal.SIGTERM, _stop)
         with told(snapshots, textfile, notify, settings.notify_secret, send, talk):
-            done = run(log, snapshots, watch, instant, Assumptions(), computation, talk, accept_review, full, shard_units, executor, send)
+            done = run(
+                log, snapshots, watch, instant, Assumptions(), computation, talk, accept_review, full, shard_units, executor, send,
+                fetching if fetch and watch.fetch else None,
+            )  # fmt: skip
+    held_back = [one.address for one in several if one.held_back]
     if done.nothing_new:
         tables.regimes(snapshots.load(), out)
         talk.print("nothing new: the snapshot above rests on the same figures; --full fits it anew", highlight=False)
-        raise typer.Exit(EXIT_NOTHING_NEW)
+        if several and all(one.error for one in several):
+            raise _fail(EXIT_QUARANTINE, "no publisher could be asked; what is served is as old as it was")
+        if held_back:
+            raise _fail(EXIT_QUARANTINE, f"rows of {', '.join(held_back)} were rejected or held back, as said above")
+        raise typer.Exit(0 if unchanged_is_success else EXIT_NOTHING_NEW)
     talk.print(
         {"fit": "fitted", "weigh": "draws weighed, nothing fitted"}[done.decision.kind] + f": {done.decision.why}",
         highlight=False,
@@ -263,6 +285,8 @@ def refresh(
     published = snapshots.load(done.snapshot)
     tables.regimes(published, out)
     tables.next_steps(published, settings, talk)
+    if held_back:
+        raise _fail(EXIT_QUARANTINE, f"published; rows of {', '.join(held_back)} were rejected or held back, as said above")
 
 
 @app.command()
@@ -528,9 +552,14 @@ def snapshots_verify(
 ) -> None:
     """Compare every file of a snapshot with its manifest."""
     with _explained():
-        snapshots = _store(store)
+        snapshots, damaged = _store(store), list[str]()
         for name in [snapshot] if snapshot else snapshots.ids():
-            out.print(f"{name}: {snapshots.verify(name)} files as published", highlight=False)
+            try:
+                out.print(f"{name}: {snapshots.verify(name)} files as published", highlight=False)
+            except Damaged as error:
+                damaged.append(str(error))
+        if damaged:
+            raise Damaged("; ".join(damaged))
 
 
 @snapshots_app.command("rollback")

@@ -19,8 +19,12 @@ PACKAGES = ("pymc", "pytensor", "nutpie", "jax", "jaxlib", "arviz", "numba", "nu
 FIT_EVERY = timedelta(days=7)
 """Age of a fit from which new figures are fitted anew and its draws not weighed once more."""
 
-OF_ANSWERS = ("unexplained_jumps", "shards_left_out")
+LEFT_OUT = "shards_left_out"
+OF_ANSWERS = ("unexplained_jumps", "answers_lost", LEFT_OUT)
 """Checks that are not of a fit."""
+
+A_MOMENT = timedelta(minutes=5)
+"""By how much the clocks of two machines may differ."""
 
 Kind = Literal["nothing", "weigh", "fit"]
 
@@ -49,9 +53,18 @@ def decide(
     if differing := _differing(meta, assumptions, computation):
         return Decision("fit", f"the current snapshot was made with other {', '.join(differing)}")
     if meta["panel_sha256"] == panel.attrs["fingerprint"]:
+        if any(c["name"] == LEFT_OUT and c["value"] for c in meta.get("checks", ())):
+            return Decision("weigh", "of the same figures, some shards were left out", name)
+        try:
+            store.verify(str(name))
+        except Damaged as error:
+            return Decision("fit", f"what is current cannot be read: {error}")
         return Decision("nothing", "the current snapshot rests on the same figures")
     fit = meta.get("fit") or meta
-    if (age := (now or datetime.now(UTC)) - datetime.fromisoformat(fit["fitted_at"])) >= FIT_EVERY:
+    age = (now or datetime.now(UTC)) - datetime.fromisoformat(fit["fitted_at"])
+    if age < -A_MOMENT:
+        return Decision("fit", f"the last fit is of {fit['fitted_at']}, which this machine's clock has not reached")
+    if age >= FIT_EVERY:
         return Decision("fit", f"the last fit is {age.days} days old")
     if datetime.fromisoformat(fit["as_of"]) > datetime.fromisoformat(panel.attrs["as_of"]):
         return Decision("fit", f"the last fit knew figures as of {fit['as_of']}, later than what is asked")

@@ -5,6 +5,7 @@ import logging
 import threading
 import time
 from collections import OrderedDict
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -20,6 +21,8 @@ CACHING = "private, no-cache"
 """A cache may keep a current answer if it asks each time whether it still is: a refresh can come at any moment."""
 LOOK_SECONDS = 5.0
 """Between two looks into a bucket; a folder is looked into at each request."""
+AGAIN_SECONDS = 60.0
+"""Until a snapshot that was refused is looked at again: it may have been put right."""
 ONE_UNIT, UNIT = "/v1/regimes/", "/v1/regimes/{unit}"
 KEPT_BYTES = 64_000_000
 """Of answers that are kept as they were given."""
@@ -89,7 +92,7 @@ class Holder:
         self.store, self.stale_after = store, stale_after
         self._held: Loaded | None = None
         self._why: str | None = None
-        self._refused: str | None = None
+        self._refused: tuple[str, float] | None = None
         self._past: OrderedDict[str, Loaded] = OrderedDict()
         self._every = 0.0 if isinstance(store.store, Folder) else LOOK_SECONDS
         self._pointer = Path(f"{store.store.url}/current")
@@ -97,6 +100,7 @@ class Holder:
         self._ready: OrderedDict[str, Ready] = OrderedDict()
         self._bytes, self._seen = 0, (0, 0)
         self._looked, self._looking = -float("inf"), threading.Lock()
+        self._found: tuple[str, float, datetime | None] | None = None
         self._switches: tuple[Any, list[tuple[datetime, str]]] | None = None
 
     def current(self) -> Loaded:
@@ -124,10 +128,22 @@ class Holder:
         """Why the current answer may not be the latest; None where there is no reason to think so."""
         if self._why or self._held is None:
             return self._why
-        published = self._held.snapshot.published_at
-        if time.time() < published.timestamp() + self.stale_after.total_seconds():
+        refreshed = self._held.snapshot.published_at
+        if time.time() >= refreshed.timestamp() + self.stale_after.total_seconds():
+            refreshed = self._still_holds(self._held.snapshot.id) or refreshed
+        if time.time() < refreshed.timestamp() + self.stale_after.total_seconds():
             return None
-        return f"not refreshed since {published.isoformat(timespec='seconds')}"
+        return f"not refreshed since {refreshed.isoformat(timespec='seconds')}"
+
+    def _still_holds(self, name: str) -> datetime | None:
+        """When a refresh last found nothing newer than a snapshot; asked of the store from time to time."""
+        if self._found is None or self._found[0] != name or time.monotonic() - self._found[1] >= LOOK_SECONDS:
+            try:
+                found = self.store.looked(name)
+            except OSError:
+                found = self._found[2] if self._found else None
+            self._found = name, time.monotonic(), found
+        return self._found[2]
 
     def _look(self) -> None:
         try:
@@ -152,7 +168,7 @@ class Holder:
         if name == held:
             self._refused = None
             return None
-        if name != self._refused:
+        if self._refused is None or self._refused[0] != name or time.monotonic() - self._refused[1] >= AGAIN_SECONDS:
             try:
                 self._held = Loaded.of(self.store.load(name))
                 return None
@@ -161,8 +177,18 @@ class Holder:
                 return "store unreachable"
             except (Damaged, NoSnapshot, KeyError, TypeError, ValueError) as error:
                 log.error("snapshot refused: %s", error)
-                self._refused = name
+                self._refused = name, time.monotonic()
+                if self._held is None:
+                    self._held = self._last_good(name)
         return f"snapshot {name} is refused: it is not as it was published"
+
+    def _last_good(self, refused: str) -> Loaded | None:
+        """The one served last of those before that can be believed."""
+        for name in dict.fromkeys(to for _, to in reversed(self.store.switches())):
+            if name != refused:
+                with suppress(Damaged, NoSnapshot, KeyError, TypeError, ValueError):
+                    return Loaded.of(self.store.load(name))
+        return None
 
     def ready(self, question: str) -> Ready | None:
         """What the current snapshot has answered to a question (path and query) before; ``/v1/regimes/{unit}``, the commonest, is made

@@ -25,7 +25,8 @@ Step = Callable[[str], AbstractContextManager[Tell]]
 
 @dataclass(frozen=True)
 class Job:
-    """releases : those behind `panel`. accept_review : publish what a check asks to be looked at. run : its record."""
+    """releases : those behind `panel`. accept_review : publish what a check asks to be looked at. run : its record. alone : raises Locked
+    where another refresh has taken over meanwhile."""
 
     log: ReleaseLog
     store: SnapshotStore
@@ -37,6 +38,7 @@ class Job:
     accept_review: bool
     run: Run
     step: Step
+    alone: Callable[[], None]
 
 
 @dataclass(frozen=True)

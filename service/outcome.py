@@ -4,6 +4,7 @@
 import math
 import os
 import secrets
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -16,7 +17,7 @@ from prometheus_client import CollectorRegistry, Gauge, write_to_textfile
 from rich.console import Console
 
 from service.runs import latest
-from service.snapshots import SnapshotStore
+from service.snapshots import SnapshotStore, StoreBusy
 from service.webhooks import Send, signed
 
 GOOD = ("published", "nothing new")
@@ -32,17 +33,25 @@ def told(
     wait: Any = tenacity.wait_exponential(max=LONGEST_WAIT),
 ) -> Iterator[None]:  # fmt: skip
     """Tell of the run that this process makes within, however it ends. What cannot be told is said to `talk`, and changes nothing."""
-    began = datetime.now(UTC)
+    began, stopped = datetime.now(UTC), None
     try:
         yield
+    except BaseException as error:
+        stopped = error
+        raise
     finally:
         patiently = tenacity.Retrying(stop=tenacity.stop_after_attempt(TRIES), wait=wait, reraise=True)
 
         def runs() -> list[dict[str, Any]]:
-            """Of the records the latest, if this process made one since; else none."""
-            found = latest(store.store, LOOKED_AT)
+            """Records, latest first, from the one that this process made since, or from one that says why it made none."""
+            try:
+                found = latest(store.store, LOOKED_AT)
+            except OSError:
+                found = []
             mine = [run for run in found if run["pid"] == os.getpid() and datetime.fromisoformat(run["started_at"]) >= began]
-            return found[found.index(mine[0]) :] if mine else []
+            if mine:
+                return found[found.index(mine[0]) :]
+            return [_unrecorded(began, stopped), *found] if stopped else []
 
         if textfile is not None:
             with _said(talk):
@@ -52,6 +61,14 @@ def told(
             with _said(talk):
                 if found := runs():
                     patiently(send, notify, *_message(found[0], secret))
+
+
+def _unrecorded(began: datetime, stopped: BaseException) -> dict[str, Any]:
+    """Of a run that came to no record: another one was under way, or the store did not answer."""
+    return {
+        "started_at": began.isoformat(), "finished_at": datetime.now(UTC).isoformat(), "host": socket.gethostname(),
+        "outcome": "busy" if isinstance(stopped, StoreBusy) else "failed", "why": f"{type(stopped).__name__}: {stopped}", "seconds": {},
+    }  # fmt: skip
 
 
 @contextmanager

@@ -6,6 +6,7 @@ what the gate said of it, goes on from there.
 
 import hashlib
 from dataclasses import dataclass
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ import xarray as xr
 
 from data.panel import Panel
 from data.store import Store
-from model.checks import JUMPS, Check, figure_checks, outcome, records, run_checks, weight_checks
+from model.checks import Check, figure_checks, outcome, records, run_checks, weight_checks
 from model.fit import Fit, fit
 from model.frame import Frame, frame
 from model.graph import Graph, graph_of
@@ -24,15 +25,17 @@ from model.pointwise import health
 from model.probabilities import abstentions
 from model.reweigh import Draws, reweighed
 from model.spec import Assumptions, Computation
-from service.decision import versions
+from service.decision import OF_ANSWERS, versions
 from service.job import Step, Tell
 from service.netcdf import from_netcdf, to_netcdf
 
 ATTEMPTS = 2
-"""Fits, each with a seed of its own, before the gate's answer stands."""
+"""Fits a refresh makes, each with a seed of its own, before the gate's answer stands; the next refresh goes on with other seeds."""
 WEIGHED = 800
 """Draws of a fit that are weighed: enough for the smoothed tail of the weights, few enough for seconds."""
 WORK = "work"
+REFUSED = ".refused"
+"""What is left of a fit that failed its checks: its seed is not tried again on these figures."""
 FIT = "fit"
 
 
@@ -85,7 +88,7 @@ def weighed(tree: xr.DataTree, meta: dict[str, Any], panel: Panel, a: Assumption
     came = meta.get("fit") or {
         "snapshot": meta["id"], "as_of": meta["as_of"], "fitted_at": meta["fitted_at"],
         # Those of the fit, and not of its answers beside earlier ones.
-        "checks": [one for one in meta["checks"] if one["name"] != JUMPS],
+        "checks": [one for one in meta["checks"] if one["name"] not in OF_ANSWERS],
     }  # fmt: skip
     of_fit = [Check(**one) for one in came["checks"]]
     weights = weight_checks(told, of_fit)
@@ -107,13 +110,20 @@ def _like(drawn: xr.Dataset, draws: Draws) -> xr.Dataset:
 
 def fitted(panel: Panel, assumptions: Assumptions, computation: Computation, step: Step, aside: Store | None) -> Posterior:
     """A fit, its checks, and if it fails them another. aside : where fits are put aside."""
-    f, attempts = frame(panel, assumptions), list[dict[str, Any]]()
-    tries = [computation.model_copy(update={"seed": computation.seed + 1000 * n}) for n in range(ATTEMPTS)]
-    places = [_place(panel, assumptions, tried) for tried in tries]
+    f, attempts, refused, tries = frame(panel, assumptions), list[dict[str, Any]](), set[str](), dict[str, Computation]()
+    for n in count():
+        tried = computation.model_copy(update={"seed": computation.seed + 1000 * n})
+        place = _place(panel, assumptions, tried)
+        if aside is not None and aside.exists(place + REFUSED):
+            refused.add(place + REFUSED)
+        elif len(tries) == ATTEMPTS:
+            break
+        else:
+            tries[place] = tried
     if aside is not None:
-        for old in set(aside.names(WORK)) - set(places):
+        for old in set(aside.names(WORK)) - set(tries) - refused:
             aside.delete(old)
-    for tried, place in zip(tries, places, strict=True):
+    for place, tried in tries.items():
         with step("compiling and sampling" if not attempts else f"sampling again, seed {tried.seed}") as tell:
             result, found = _made(aside, place, f, assumptions, tried, tell)
         with step("looking for rival modes"):
@@ -124,6 +134,9 @@ def fitted(panel: Panel, assumptions: Assumptions, computation: Computation, ste
         attempts.append({"seed": tried.seed, "found": found, "gate": outcome(checks), "checks": records(checks)})
         if outcome(checks) != "FAIL":
             break
+        if aside is not None:
+            aside.write(place + REFUSED, orjson.dumps(attempts[-1]))
+            aside.delete(place)
     tree = xr.DataTree.from_dict({name: result.posterior[name].to_dataset() for name in ("posterior", "sample_stats")})
     tree["health"] = compared
     return Posterior(tree, result.graph, checks, assumptions, tried, attempts=tuple(attempts))

@@ -17,7 +17,7 @@ from zarr.codecs import ZstdCodec
 from data.config import Watch
 from data.panel import Panel
 from data.revisions import revisions
-from model.checks import LEFT_OUT, Check, jump_check, outcome, records
+from model.checks import LEFT_OUT, Check, jump_check, lost_check, outcome, records
 from model.evidence import detectability, evidence
 from model.held import DRAWS, held
 from model.layers import evaluated
@@ -26,7 +26,7 @@ from model.snapshot import Snapshot, assemble
 from model.spec import Assumptions, Computation
 from model.states import states
 from service.alerts import weigh
-from service.changes import changes, unexplained
+from service.changes import changes, lost, unexplained
 from service.decision import Decision, versions
 from service.job import Job, Outcome, Step
 from service.netcdf import from_netcdf, to_netcdf
@@ -101,8 +101,8 @@ def put(job: Job, snapshot: Snapshot, fill: Callable[[Path], None]) -> Outcome:
     """Compare `snapshot` with the last, and publish it if it may be. fill : writes its posterior, and into ``what-if/``, in a folder."""
     with job.step("comparing with the last snapshot"):
         figures = behind(job.releases, job.watch)
-        snapshot.meta["changes"], jumps = since_last(job.store, snapshot, figures)
-    checks = [*(Check(**one) for one in snapshot.meta["checks"]), jump_check(jumps)]
+        snapshot.meta["changes"], compared = since_last(job.store, snapshot, figures)
+    checks = [*(Check(**one) for one in snapshot.meta["checks"]), *compared]
     released = sorted(row["released_at"] for rows in figures.values() for row in rows)
     snapshot.meta.update(checks=records(checks), gate=outcome(checks), released=[*released[:1], *released[-1:]])
     if not may_be_published(checks, job.accept_review):
@@ -118,7 +118,8 @@ def put(job: Job, snapshot: Snapshot, fill: Callable[[Path], None]) -> Outcome:
         fill(folder)
 
     with job.step("publishing"):
-        name = job.store.publish(snapshot.meta, snapshot.rows, write)
+        name = job.store.publish(snapshot.meta, snapshot.rows, write, sure=job.alone)
+    job.run.know(snapshot=name)
     with job.step("weighing alerts"):
         raised = weigh(job.store.store, job.store.load(name))
         job.run.know(alerts=[alert.id for alert in raised])
@@ -162,16 +163,14 @@ def behind(releases: pd.DataFrame, watch: Watch) -> dict[str, list[dict[str, Any
     return found
 
 
-def since_last(
-    store: SnapshotStore, snapshot: Snapshot, figures: dict[str, list[dict[str, Any]]]
-) -> tuple[dict[str, Any], list[tuple[str, float]]]:
+def since_last(store: SnapshotStore, snapshot: Snapshot, figures: dict[str, list[dict[str, Any]]]) -> tuple[dict[str, Any], list[Check]]:
     """(what became of the answers since the snapshot that is current: ``since``, its id, null where there is none that can be read,
-    ``as_of``, how many ``releases`` are new, and ``units`` (:mod:`service.changes`); what moved unexplained)."""
+    ``as_of``, how many ``releases`` are new, and ``units`` (:mod:`service.changes`); the checks of that)."""
     try:
         last = store.load()
         known = orjson.loads(store.read(last.id, RELEASES))
     except (Damaged, NoSnapshot):
-        return {"since": None, "as_of": None, "releases": 0, "units": []}, []
+        return {"since": None, "as_of": None, "releases": 0, "units": []}, [jump_check([]), lost_check(0.0, "")]
     news = {}
     for unit, rows in figures.items():
         seen = {orjson.dumps(row) for row in known.get(unit, [])}
@@ -179,7 +178,7 @@ def since_last(
     before = {unit: orjson.loads(record) for unit, record in last.records.items()}
     told = changes(before, snapshot.rows, news)
     since = {"since": last.id, "as_of": last.meta["as_of"], "releases": sum(map(len, news.values())), "units": told}
-    return since, unexplained(before, snapshot.rows, news)
+    return since, [jump_check(unexplained(before, snapshot.rows, news)), lost_check(*lost(before, snapshot.rows))]
 
 
 def write_posterior(tree: xr.DataTree, folder: Path) -> None:

@@ -6,10 +6,10 @@ What fits is imported where it is needed: a night on which nothing is new costs 
 import math
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 from rich.console import Console
@@ -21,11 +21,12 @@ from data.panel import read_panel
 from data.revisions import spread
 from data.store import Locked
 from model.spec import Assumptions, Computation
+from service.alerts import weigh
 from service.decision import Decision, decide, versions
 from service.job import Job, Outcome
 from service.progress import COLUMNS
 from service.runs import on_record
-from service.snapshots import SnapshotStore, StoreBusy, StoreError
+from service.snapshots import Damaged, NoSnapshot, SnapshotStore, StoreBusy, StoreError
 from service.webhooks import Send, deliver
 
 if TYPE_CHECKING:
@@ -35,6 +36,10 @@ SHARD_UNITS = 60
 """Units from which on a panel is fitted in shards: one fit of more takes half an hour, and may not converge."""
 POSTERIORS_KEPT = timedelta(days=90)
 """How long after it was published a snapshot that is no longer current keeps its posterior; its answers stay for good."""
+
+
+class Backwards(StoreError):
+    """What would be published knows less than what is served."""
 
 
 @dataclass(frozen=True)
@@ -65,15 +70,17 @@ def refresh(
     shard_units: int = SHARD_UNITS,
     executor: str = "local",
     send: Send | None = None,
+    fetching: Callable[[], list[dict[str, Any]]] | None = None,
 ) -> Refreshed:
     """Bring what is served up to what was known at `as_of`, if the gate lets it through; every run is on record in the store.
 
     as_of : None for the latest that the log can speak of. full : fit whatever :func:`service.decision.decide` says. send : how
-    alerts are brought to webhooks; None to leave them. One refresh at a time: raises StoreBusy where another runs; LogError (nothing known,
-    past the horizon), NothingToFit.
+    alerts are brought to webhooks; None to leave them. fetching : brings what publishers have into the log, and says for the record what
+    became of each. One refresh at a time: raises StoreBusy where another runs; LogError (nothing known, past the horizon), NothingToFit,
+    Backwards.
     """
     asked = {"as_of": as_of, "watch": watch.model_dump(), "full": full, "accept_review": accept_review, "seed": computation.seed}
-    with _alone(store), on_record(store.store, asked) as run, Progress(*COLUMNS, TimeElapsedColumn(), console=console) as progress:
+    with _alone(store) as alone, on_record(store.store, asked) as run, Progress(*COLUMNS, TimeElapsedColumn(), console=console) as progress:
 
         @contextmanager
         def step(title: str) -> Iterator[Callable[[int, int], None]]:
@@ -82,8 +89,17 @@ def refresh(
                 yield lambda done, of: progress.update(task, completed=done, total=of)
             progress.update(task, total=1, completed=1)
 
+        with step("weighing alerts"):
+            # Of what was published by a refresh that came no further.
+            _heard(store)
+        if fetching:
+            with step("fetching"):
+                run.know(fetched=fetching())
+        unheard = bool(run.record.get("fetched")) and all(one["error"] for one in run.record["fetched"])
         with step("reading the log"):
             instant = as_of or min(datetime.now(UTC), log.horizon())
+            if as_of is None:
+                _forwards(store, instant)
             run.know(inputs=asked | {"as_of": instant})
             panel = read_panel(log, watch, instant)
             releases = log.releases("observations", instant, [hs for family in watch.families.values() for hs in family.hs])
@@ -95,7 +111,7 @@ def refresh(
         )  # fmt: skip
         done = Outcome(None, [], [])
         if decision.kind != "nothing":
-            job = Job(log, store, watch, panel, releases, assumptions, computation, accept_review, run, step)
+            job = Job(log, store, watch, panel, releases, assumptions, computation, accept_review, run, step, alone)
             if len(watch.units()) > shard_units:
                 from service.shards import in_shards
 
@@ -111,8 +127,26 @@ def refresh(
             with step("pruning"):
                 run.know(pruned=_pruned(store))
         run.know(snapshot=done.snapshot, checks=[vars(c) for c in done.checks])
-        run.end("published" if done.snapshot else "nothing new" if decision.kind == "nothing" else "gate failed")
+        nothing = "nothing fetched" if unheard else "nothing new"
+        if decision.kind == "nothing" and as_of is None and not unheard:
+            store.look(instant)
+        run.end("published" if done.snapshot else nothing if decision.kind == "nothing" else "gate failed")
     return Refreshed(done.snapshot, decision, done.checks, done.rows, run.record["seconds"])
+
+
+def _heard(store: SnapshotStore) -> None:
+    with suppress(NoSnapshot, Damaged):
+        weigh(store.store, store.load())
+
+
+def _forwards(store: SnapshotStore, instant: datetime) -> None:
+    """Raises Backwards."""
+    with suppress(NoSnapshot, Damaged):
+        if (name := store.current_id()) and instant < (then := datetime.fromisoformat(store.manifest(name)["as_of"])):
+            raise Backwards(
+                f"what is served is as of {then.isoformat()}, and this refresh would be as of {instant.isoformat()}: is this machine's "
+                "clock right, and is this the log it was made from? --as-of says that an earlier view is wanted"
+            )
 
 
 def _sent(store: SnapshotStore, send: Send) -> str:
@@ -132,10 +166,10 @@ def _pruned(store: SnapshotStore) -> dict[str, int] | str:
 
 
 @contextmanager
-def _alone(store: SnapshotStore) -> Iterator[None]:
+def _alone(store: SnapshotStore) -> Iterator[Callable[[], None]]:
     try:
-        with store.store.lock(".refresh.lock", 0.0):
-            yield
+        with store.store.lock(".refresh.lock", 0.0) as still_held:
+            yield still_held
     except Locked as error:
         raise StoreBusy(f"another refresh is running. {error}") from error
 

@@ -21,6 +21,8 @@ log = logging.getLogger("quietquota.schedule")
 DUE_DAY = (time(12), time(18))
 """Hours (UTC) at which a day on which figures are due is looked into, beside the night after it."""
 AHEAD_MONTHS = 3
+LONGEST, LAST_SECONDS = timedelta(hours=20), 60.0
+"""How long a refresh may take, and how long to end once it is told to."""
 GRACE_SECONDS = 6 * 3600
 """How late a run may still begin, after the machine was asleep; several that were missed are one."""
 
@@ -53,9 +55,20 @@ class Trigger(BaseTrigger):  # type: ignore[misc]
 
 
 def run(arguments: list[str]) -> int:
-    """`quietquota` with these arguments, as a process of its own: what a fit takes of memory goes with it. Its exit code."""
+    """`quietquota` with these arguments, as a process of its own: what a fit takes of memory goes with it. Its exit code. One that takes
+    longer than :data:`LONGEST` is told to stop, and then made to: the next must not wait for it for ever."""
     began = datetime.now(UTC)
-    code = subprocess.run([sys.executable, "-m", "service.cli", *arguments], check=False).returncode
+    process = subprocess.Popen([sys.executable, "-m", "service.cli", *arguments])
+    try:
+        code = process.wait(LONGEST.total_seconds())
+    except subprocess.TimeoutExpired:
+        log.error("quietquota %s: told to stop after %s", " ".join(arguments), LONGEST)
+        process.terminate()
+        try:
+            code = process.wait(LAST_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            code = process.wait()
     log.info("quietquota %s: exit code %d after %.0f s", " ".join(arguments), code, (datetime.now(UTC) - began).total_seconds())
     return code
 

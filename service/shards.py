@@ -201,7 +201,9 @@ def executor(address: str, workers: int) -> Iterator[Executor]:
 
 
 def run_all(tasks: list[Task], address: str, workers: int, aside: Store, tell: Tell) -> dict[str, Done]:
-    """Every task, done or found put aside, by name. Raises what a task raised, once the others are done and put aside."""
+    """Every task, done or found put aside, by name. One that raises, or whose workers die, is done as one that its gate refuses, and is not
+    put aside: the next refresh tries it again. At the last attempt each has a worker of its own, so that one that dies takes no other's
+    work with it."""
     done: dict[str, Done] = {}
     for task in tasks:
         try:
@@ -209,36 +211,35 @@ def run_all(tasks: list[Task], address: str, workers: int, aside: Store, tell: T
         except (FileNotFoundError, zipfile.BadZipFile, KeyError):
             continue
     for attempt in range(RETRIES + 1):
-        wrong: Exception | None = None
         left = [task for task in tasks if task.name not in done]
         tell(len(done), len(tasks))
-        if not left:
-            break
-        try:
-            with executor(address, workers) as pool:
-                waiting = {pool.submit(work, task): task for task in left}
-                for future in as_completed(waiting):
-                    task = waiting[future]
-                    try:
-                        done[task.name] = future.result()
-                    except BrokenProcessPool:
-                        raise
-                    except NothingToFit as error:
-                        done[task.name] = _abstaining(task, str(error))
-                    except Exception as error:  # the others' work is not lost with it
-                        wrong = error
-                        continue
-                    aside.write(task.place, done[task.name].packed())
-                    tell(len(done), len(tasks))
-        except BrokenProcessPool as error:
-            if attempt == RETRIES:
-                raise RuntimeError(
-                    f"a worker died {RETRIES + 1} times, with {len(left)} shards left to do; is there memory enough?"
-                ) from error
-            continue
-        if wrong is not None:
-            raise wrong
+        for several in [left] if left and attempt < RETRIES else [[task] for task in left]:
+            try:
+                with executor(address, min(workers, len(several))) as pool:
+                    waiting = {pool.submit(work, task): task for task in several}
+                    for future in as_completed(waiting):
+                        task = waiting[future]
+                        try:
+                            done[task.name] = future.result()
+                        except BrokenProcessPool:
+                            raise
+                        except NothingToFit as error:
+                            done[task.name] = _abstaining(task, str(error))
+                        except Exception as error:
+                            done[task.name] = _broken(task, f"{type(error).__name__}: {error}")
+                            continue
+                        aside.write(task.place, done[task.name].packed())
+                        tell(len(done), len(tasks))
+            except BrokenProcessPool:
+                if attempt == RETRIES:
+                    done[several[0].name] = _broken(several[0], f"its worker died {RETRIES + 1} times: is there memory enough?")
     return done
+
+
+def _broken(task: Task, why: str) -> Done:
+    """Of a shard that could not be done."""
+    check = Check("worker_failed", 1.0, 0.0, 0.0, "FAIL", why, "the shard was worked on to its end")
+    return _done(task, task.assumptions, {"kind": "fit", "why": why}, [check], None, None, [], {}, 0.0, {})
 
 
 def _abstaining(task: Task, why: str) -> Done:
@@ -278,8 +279,9 @@ def in_shards(job: Job, decision: Decision, units: int, address: str) -> tuple[D
         with job.step(f"{len(first)} shards, for what all share") as tell:
             told = run_all(first, address, job.computation.cores, aside, tell)
         found = [from_netcdf(d.files[f"{SHARDS}/{name}.nc"]) for name, d in told.items() if d.files]
-        prior = pooled(job.assumptions, [draws_of(tree["posterior"].to_dataset(), TELLING) for tree in found])
-        pool = {"from": sorted(told), "assumptions": prior.model_dump(), "assumptions_digest": prior.digest()}
+        if found:
+            prior = pooled(job.assumptions, [draws_of(tree["posterior"].to_dataset(), TELLING) for tree in found])
+            pool = {"from": sorted(told), "assumptions": prior.model_dump(), "assumptions_digest": prior.digest()}
     if pool:
         # Those whose figures are in it already keep the prior as it was: no figure is used twice.
         prior = Assumptions(**pool["assumptions"])

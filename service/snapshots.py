@@ -15,6 +15,7 @@ In a folder or a bucket (:mod:`data.store`)::
                    pruned.json      files of the posterior that were removed on purpose, where some were
     switches/<instant>-<id>.json    every switch: when, from, to; their names tell what was current when
     current                         the id that is served; replaced in one step
+    looked.json                     when a refresh last found that it still holds, and as of when
     calibration.json                scores of the last backtest that was published
 
 A snapshot without a manifest does not exist. Reading needs neither PyMC nor ArviZ nor xarray.
@@ -27,7 +28,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
@@ -36,6 +37,7 @@ from typing import Any
 
 import orjson
 
+from data.durable import sweep
 from data.store import Folder, Locked, Store, open_store
 
 MANIFEST = "manifest.json"
@@ -47,9 +49,11 @@ RELEASES = "releases.json"
 WHAT_IF = "what-if"
 SHARDS = "shards"
 CALIBRATION = "calibration.json"
+LOOKED = "looked.json"
 RECENT = 24
 """Months of filtered probabilities that the index has of each unit."""
 PRUNED = "pruned.json"
+A_DAY = timedelta(days=1)
 _ID = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{8}")
 _SWITCH = "%Y%m%dT%H%M%S.%fZ"
 
@@ -144,9 +148,11 @@ class SnapshotStore:
         self.store: Store = open_store(place)
 
     def publish(
-        self, meta: dict[str, Any], answers: list[dict[str, Any]], fill: Callable[[Path], None], now: datetime | None = None
-    ) -> str:
-        """Write a snapshot and make it current. `fill` writes the large files into the folder it is given.
+        self, meta: dict[str, Any], answers: list[dict[str, Any]], fill: Callable[[Path], None], now: datetime | None = None,
+        sure: Callable[[], None] = lambda: None,
+    ) -> str:  # fmt: skip
+        """Write a snapshot and make it current. `fill` writes the large files into the folder it is given. sure : called just before it is
+        made current; raises Locked where that would be wrong by now.
 
         The id is time and content: two publications differ in it even with equal content. Raises StoreBusy.
         """
@@ -165,8 +171,12 @@ class SnapshotStore:
             manifest = {"id": name, "published_at": moment.isoformat(), **meta, "files": hashes}
             (folder / MANIFEST).write_bytes(orjson.dumps(manifest, option=orjson.OPT_INDENT_2))
             self.store.put_folder(folder, f"snapshots/{name}", MANIFEST)
-            still_held()
-            self._switch(name, moment)
+
+            def both() -> None:
+                sure()
+                still_held()
+
+            self._switch(name, moment, both)
         return name
 
     @contextmanager
@@ -183,26 +193,41 @@ class SnapshotStore:
     def switch(self, name: str, now: datetime | None = None) -> None:
         """Make `name` the current snapshot after verifying it; what was said in between stays on the record. Raises NoSnapshot, Damaged,
         StoreBusy."""
-        with self._locked():
-            self._switch(name, (now or datetime.now(UTC)).astimezone(UTC))
+        with self._locked() as still_held:
+            self._switch(name, (now or datetime.now(UTC)).astimezone(UTC), still_held)
 
-    def _switch(self, name: str, moment: datetime) -> None:
+    def _switch(self, name: str, moment: datetime, sure: Callable[[], None]) -> None:
         self.verify(name)
-        switches = self.switches()
+        listed, switches = self._listed(), self.switches()
+        if len(listed) > len(switches):
+            # It was written, and its snapshot never served.
+            self.store.delete(listed[-1][2])
         before = switches[-1][1] if switches else None
         if switches:
             # A clock that was set back must not reorder what was said.
             moment = max(moment, switches[-1][0] + timedelta(microseconds=1))
         record = {"at": moment.isoformat(), "from": before, "to": name}
+        sure()
         self.store.write(f"switches/{moment.strftime(_SWITCH)}-{name}.json", orjson.dumps(record))
         self.store.write("current", name.encode())
 
     def switches(self) -> list[tuple[datetime, str]]:
-        """(when, to which snapshot), oldest first."""
+        """(when, to which snapshot), oldest first. A last one that is written while what was current before still is
+        has not happened: it is about to, or was stopped."""
+        found = self._listed()
+        if found:
+            with suppress(Damaged):
+                before = found[-2][1] if len(found) > 1 else None
+                if before != found[-1][1] and self.current_id() == before:
+                    found.pop()
+        return [(at, to) for at, to, _ in found]
+
+    def _listed(self) -> list[tuple[datetime, str, str]]:
+        """Of every switch on record when, to which snapshot, and the record's name."""
         found = []
         for name in self.store.names("switches"):
             at, _, to = name.removeprefix("switches/").removesuffix(".json").partition("Z-")
-            found.append((datetime.strptime(f"{at}Z", _SWITCH).replace(tzinfo=UTC), to))
+            found.append((datetime.strptime(f"{at}Z", _SWITCH).replace(tzinfo=UTC), to, name))
         return found
 
     def current_id(self) -> str | None:
@@ -215,13 +240,22 @@ class SnapshotStore:
             raise Damaged(f"{self.store.url}/current: names no snapshot ({name[:40]!r}); quietquota snapshots rollback ID puts it right")
         return name
 
+    def look(self, as_of: datetime, now: datetime | None = None) -> None:
+        """Put on record that what is current still holds at `as_of`."""
+        told = {"snapshot": self.current_id(), "at": (now or datetime.now(UTC)).isoformat(), "as_of": as_of.isoformat()}
+        self.store.write(LOOKED, orjson.dumps(told))
+
+    def looked(self, name: str) -> datetime | None:
+        """When a refresh last found that snapshot `name` still holds; None where none has."""
+        try:
+            told = orjson.loads(self.store.read(LOOKED))
+            return datetime.fromisoformat(told["at"]) if told["snapshot"] == name else None
+        except (FileNotFoundError, ValueError, KeyError, TypeError):
+            return None
+
     def ids(self) -> list[str]:
         """Of all snapshots, oldest first."""
         return sorted(name.split("/")[1] for name in self.store.names("snapshots") if name.endswith(f"/{MANIFEST}"))
-
-    def manifests(self) -> list[dict[str, Any]]:
-        """Manifests, oldest first."""
-        return [self.manifest(name) for name in self.ids()]
 
     def read(self, name: str, file: str) -> bytes:
         """A file of a snapshot, compared with its manifest. Raises NoSnapshot, Damaged."""
@@ -273,9 +307,12 @@ class SnapshotStore:
 
     def prune(self, older_than: timedelta, now: datetime | None = None) -> dict[str, int]:
         """Remove what no question needs: of snapshots published before, and not current, the posterior; and snapshots that were never
-        current, whole. {id: bytes freed}. Every answer that was ever given can still be had. Raises StoreBusy."""
+        current, whole. {id: bytes freed}. Every answer that was ever given can still be had; a damaged snapshot is left as it is. Raises
+        StoreBusy."""
         before, freed = (now or datetime.now(UTC)) - older_than, {}
         with self._locked():
+            if isinstance(self.store, Folder):
+                sweep(self.store.root, (datetime.now(UTC) - A_DAY).timestamp())
             current, ever, held = self.current_id(), {to for _, to in self.switches()}, dict[str, list[str]]()
             for place in self.store.names("snapshots"):
                 _, name, file = place.split("/", 2)
@@ -284,17 +321,20 @@ class SnapshotStore:
                 # Of years of nights nearly all have nothing left to remove, and are not looked into.
                 if MANIFEST not in there or (name in ever and not any(map(_of_posterior, there))):
                     continue
-                manifest = self.manifest(name)
+                try:
+                    manifest = self.manifest(name)
+                except Damaged:
+                    continue
                 if name == current or datetime.fromisoformat(manifest["published_at"]) >= before:
                     continue
                 gone = self._pruned(name)
-                files = {f: told["bytes"] for f, told in manifest["files"].items() if f not in gone}
+                files = {f: told["bytes"] for f, told in manifest["files"].items() if f in there}
                 if name not in ever:
                     # Without its manifest it does not exist, whatever becomes of the rest.
                     for file in (MANIFEST, *files):
                         self.store.delete(f"snapshots/{name}/{file}")
                 elif files := {f: size for f, size in files.items() if _of_posterior(f)}:
-                    self.store.write(f"snapshots/{name}/{PRUNED}", orjson.dumps(sorted([*gone, *files])))
+                    self.store.write(f"snapshots/{name}/{PRUNED}", orjson.dumps(sorted({*gone, *files})))
                     for file in files:
                         self.store.delete(f"snapshots/{name}/{file}")
                 if files:
@@ -307,6 +347,8 @@ class SnapshotStore:
             return list(orjson.loads(self.store.read(f"snapshots/{name}/{PRUNED}")))
         except FileNotFoundError:
             return []
+        except ValueError as error:
+            raise Damaged(f"{self.store.url}/snapshots/{name}/{PRUNED}: not a list of files ({error})") from error
 
     def load(self, name: str | None = None) -> Published:
         """A snapshot, the current one by default, after verifying it. Raises NoSnapshot, Damaged."""

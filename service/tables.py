@@ -13,7 +13,7 @@ from rich.table import Table
 
 from service.forecasts import as_csv, forecast_rows
 from service.settings import Settings
-from service.snapshots import REPORT, NoSnapshot, Published, SnapshotStore
+from service.snapshots import REPORT, Damaged, NoSnapshot, Published, SnapshotStore
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -240,6 +240,11 @@ def scores(done: dict[str, dict[str, Any]], out: Console) -> None:
 def snapshots(store: SnapshotStore, out: Console) -> None:
     current = store.current_id()
     table = _table(("", "left"), ("snapshot", "left"), ("data as of", "left"), ("checks", "left"))
-    for m in store.manifests():
-        table.add_row("*" if m["id"] == current else "", m["id"], m["as_of"][:16] + "Z", m["gate"])
+    for name in store.ids():
+        try:
+            told = store.manifest(name)
+            row = told["as_of"][:16] + "Z", told["gate"]
+        except Damaged:
+            row = "damaged", "-"
+        table.add_row("*" if name == current else "", name, *row)
     out.print(table)

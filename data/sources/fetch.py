@@ -149,6 +149,8 @@ def _once(client: httpx.Client, address: str, headers: dict[str, str]) -> httpx.
         raise _Again(f"no answer ({type(error).__name__})") from error
     except (httpx.InvalidURL, httpx.TooManyRedirects) as error:
         raise FetchError(f"{address}: not an address that can be fetched ({type(error).__name__})") from error
+    except httpx.DecodingError as error:
+        raise FetchError(f"{address}: the answer is not in the encoding that the server says ({error})") from error
     code = answer.status_code
     if code == httpx.codes.TOO_MANY_REQUESTS or code >= httpx.codes.INTERNAL_SERVER_ERROR:
         raise _Again(f"the server answers {code} {answer.reason_phrase}", _asked(answer.headers.get("retry-after", "")))

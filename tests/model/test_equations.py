@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 import numpy as np
 import pymc as pm
 import pytest
+from scipy.stats import t as student_t
 from support import csv
 
 from data.config import Covariates, Family, Watch
@@ -15,7 +16,7 @@ from model.expectation import OWN_SEASON
 from model.flows import flows
 from model.frame import frame
 from model.graph import graph_of
-from model.kernel import MISSING, POSITIVE, ZERO
+from model.kernel import MISSING, NU, POSITIVE, ZERO
 from model.layers import evaluator
 from model.probabilities import open_flow
 from model.simulate import Design, simulate
@@ -117,8 +118,36 @@ def test_a_figure_of_two_months_is_set_against_the_flow_of_two_months(tmp_path):
     draw = drawn(f)
     expected = np.logaddexp(*draw.parts["log_expected"][0, at - 1 : at + 1])
     np.testing.assert_allclose(draw.unit["x"][0, at], np.log(2000) - expected, atol=1e-6)
-    kg = open_flow(np.zeros(f.kind.shape), np.zeros(f.kind.shape), np.zeros(len(f.unit)), f, np.random.default_rng(0))
+    none, never = np.zeros(f.kind.shape), np.full(f.kind.shape, -800.0)
+    kg = open_flow(none, none, np.zeros(len(f.unit)), never, f, np.random.default_rng(0))
     assert kg[0, at - 2 : at + 2].tolist() == [1.0, 1.0, 2.0, 1.0]
+
+
+def test_what_two_months_owe_to_the_family_is_told_of_both_where_only_their_sum_is_seen(tmp_path):
+    """An accident of two months at -45 % is one of -45 %, and not a second month of -90 %."""
+    gone = (",2023-01,", ",2023-02,")
+    rows = [r for i in ("JPN", "USA") for r in rows_of(("CHN",), importer=i) if not any(month in r for month in gone)]
+    rows += [f"CHN,CHN,{i},850511,2023-01/2023-02,2000,,2024-01-05" for i in ("JPN", "USA")]
+    _, f = a_frame(tmp_path, rows)
+    at, g = MONTHS.index("2023-02"), np.log(0.55)
+    plain = drawn(f)
+    course = np.pad(plain.parts["family_baseline"], [(0, 0), (0, f.capacity - f.periods)])
+    course[0, at] += g
+    moved = drawn(f, family_course=course)
+    np.testing.assert_allclose(moved.family["x"][0, at] - plain.family["x"][0, at], g, atol=1e-6)
+    np.testing.assert_allclose(moved.unit["x"][:, at] - plain.unit["x"][:, at], -g, atol=1e-6)
+    after = plain.parts["log_expected"][:, at + 1] - plain.parts["log_plain"][:, at + 1]
+    np.testing.assert_allclose(after, 0, atol=2e-3, err_msg="two months in one figure are nothing bought ahead")
+
+
+def test_a_month_without_trade_stands_in_the_counterfactual_as_often_as_it_is_usual(tmp_path):
+    _, f = a_frame(tmp_path, rows_of(("CHN",)))
+    none, rng = np.zeros(f.kind.shape), np.random.default_rng(0)
+    often = np.mean([open_flow(none, none, np.zeros(len(f.unit)), none + np.log(0.25 / 0.75), f, rng) > 0 for _ in range(200)])
+    assert 0.73 < often < 0.77
+    kg = np.array([open_flow(none, none + 0.3, np.zeros(len(f.unit)), none - 800, f, rng) for _ in range(200)]).ravel()
+    at_ends = np.mean((np.log(kg) / 0.3 > student_t.ppf(0.05, NU)) & (np.log(kg) / 0.3 < student_t.ppf(0.95, NU)))
+    assert 0.88 < at_ends < 0.92
 
 
 def test_nothing_in_two_months_is_nothing_in_either(tmp_path):

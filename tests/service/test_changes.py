@@ -2,8 +2,8 @@
 
 from answers import month, unit
 
-from model.checks import jump_check
-from service.changes import changes, unexplained
+from model.checks import jump_check, lost_check
+from service.changes import changes, lost, unexplained
 
 
 def rated(importer, probability, evidence=None, **more):
@@ -67,3 +67,12 @@ def test_a_leap_that_no_figure_of_its_importer_or_family_explains_wants_a_look()
     heard = {"CHN.USA.magnets": [{"reporter": "CHN", "period": "2026-09"}]}
     assert [u for u, _ in unexplained(before, after, heard)] == ["CHN.KOR.tea"], "another destination's figure explains a family's leap"
     assert (jump_check([]).outcome, jump_check([tea]).outcome, jump_check([tea]).worst) == ("PASS", "REVIEW", "CHN.KOR.tea: +0.80")
+
+
+def test_answers_that_fall_silent_all_at_once_want_a_look():
+    before = {r["unit"]: r for r in (rated("JPN", 0.1), rated("USA", 0.1), rated("KOR", None), unit("KOR", 0.1, "tea"))}
+    assert lost(before, [rated("JPN", 0.5), rated("USA", 0.1), unit("KOR", 0.2, "tea")]) == (0.0, "")
+    share, first = lost(before, [rated("JPN", None), unit("KOR", 0.2, "tea")])
+    assert (round(share, 3), first) == (0.667, "CHN.JPN.magnets")
+    assert (lost_check(share, first).outcome, lost_check(0.05, first).outcome) == ("REVIEW", "PASS")
+    assert lost({}, []) == (0.0, "")

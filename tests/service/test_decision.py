@@ -92,3 +92,24 @@ def test_a_fit_let_pass_by_hand_is_not_the_base_of_what_nobody_looks_at(publishe
     assert decide(store, panel("newer"), A, C, now=TONIGHT).why == "the last fit was published with divergences in review"
     assert decide(store, panel("newer"), A, C, accept_review=True, now=TONIGHT).kind == "weigh"
     assert decide(published(checks=asking[1:]), panel("newer"), A, C, now=TONIGHT).kind == "weigh"
+
+
+def test_what_is_current_and_damaged_is_made_anew_though_nothing_is_new(published, tmp_path):
+    store = published()
+    answers = tmp_path / "snapshots" / store.current_id() / "answers.json"
+    answers.write_bytes(answers.read_bytes().replace(b"0.9", b"0.1"))
+    told = decide(store, panel("known"), A, C, now=TONIGHT)
+    assert (told.kind, "answers.json: its content is not what the manifest says" in told.why) == ("fit", True)
+
+
+def test_shards_that_were_left_out_are_tried_again_on_the_same_figures(published):
+    left_out = [{"name": "shards_left_out", "value": 0.05, "outcome": "REVIEW"}]
+    assert decide(published(checks=left_out), panel("known"), A, C, now=TONIGHT).kind == "weigh"
+    none = [{"name": "shards_left_out", "value": 0.0, "outcome": "PASS"}]
+    assert decide(published(checks=none), panel("known"), A, C, now=TONIGHT).kind == "nothing"
+
+
+def test_a_fit_of_a_time_that_the_clock_has_not_reached_is_made_anew(published):
+    ahead = published(fitted_at=(TONIGHT + timedelta(days=300)).isoformat())
+    assert "clock has not reached" in decide(ahead, panel("newer"), A, C, now=TONIGHT).why
+    assert decide(published(fitted_at=(TONIGHT + timedelta(minutes=1)).isoformat()), panel("newer"), A, C, now=TONIGHT).kind == "weigh"

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from service.cli import app
 from service.outcome import told
 from service.runs import on_record
-from service.snapshots import SnapshotStore
+from service.snapshots import SnapshotStore, StoreBusy
 from service.webhooks import sender
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
@@ -92,6 +92,18 @@ def test_what_cannot_be_told_is_said_and_costs_the_refresh_nothing(tmp_path):
         run(store, "published")
     assert "FileNotFoundError" in talk.file.getvalue()
     assert "only https is sent to" in talk.file.getvalue()
+
+
+def test_a_refresh_that_comes_to_no_record_is_told_of_too(tmp_path):
+    store, path, talk = SnapshotStore(tmp_path / "var"), tmp_path / "quietquota.prom", Console(file=io.StringIO())
+    run(store, "published")
+    with pytest.raises(StoreBusy), told(store, path, None, None, sender(True), talk):
+        raise StoreBusy("another refresh is running")
+    said = values(path)
+    assert (said["outcome", "busy"], said["failures",]) == (1, 1)
+    with pytest.raises(OSError), told(store, path, None, None, sender(True), talk):
+        raise OSError("no answer")
+    assert values(path)["outcome", "failed"] == 1
 
 
 def test_a_refresh_that_ends_in_an_error_is_told_of_too(tmp_path):

@@ -206,6 +206,30 @@ def test_the_next_month_is_weighed_shard_by_shard(done, settings):
     assert told.rows[0]["nowcast"]["period"] == "2022-03"
 
 
+class Deadly:
+    """Whoever is sent this dies of it."""
+
+    def __reduce__(self):
+        return os._exit, (1,)
+
+
+@pytest.mark.slow
+def test_a_shard_that_cannot_be_done_or_kills_its_worker_is_refused_and_costs_the_others_nothing(tmp_path):
+    aside, log = Folder(tmp_path / "store"), ReleaseLog(tmp_path / "log")
+    log.ingest(simulated_csv(months=5, importers=WATCH.importers, codes=CODES), "few.csv")
+    panel = read_panel(log, WATCH, datetime(2019, 8, 5, tzinfo=UTC))
+    panels = (panel.drop_vars("kg"), panel, panel, panel)
+    titled = ({}, {"f850511": Deadly()}, {}, {})
+    tasks = [Task(f"shard-{n + 1}", panels[n], titled[n], A, COMPUTATION) for n in range(4)]
+    done = run_all(tasks, "local", 2, aside, lambda *of: None)
+    assert {name: one.told["gate"] for name, one in done.items()} == {
+        "shard-1": "FAIL", "shard-2": "FAIL", "shard-3": "PASS", "shard-4": "PASS",
+    }  # fmt: skip
+    why = [done[name].told["checks"][0]["worst"] for name in ("shard-1", "shard-2")]
+    assert why[0].startswith("KeyError") and "its worker died 3 times" in why[1]
+    assert len(aside.names("work")) == 2, "what failed is tried again next time"
+
+
 def test_shards_that_are_done_are_not_done_again(tmp_path):
     aside = Folder(tmp_path)
     panel = xr.Dataset(attrs={"fingerprint": "of the figures"})

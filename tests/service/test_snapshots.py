@@ -6,8 +6,11 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from filelock import FileLock
+from rich.console import Console
 
+from data.store import Locked
 from service import holder as holders
+from service import tables
 from service.holder import Holder
 from service.snapshots import Damaged, NoSnapshot, SnapshotStore, StoreBusy
 
@@ -85,7 +88,7 @@ def test_a_failure_while_writing_leaves_the_last_good_snapshot_and_is_swept(stor
     with pytest.raises(OSError, match="No space"):
         store.publish(META, [answer()], fails, WHEN + timedelta(days=1))
     assert store.current_id() == first
-    assert [m["id"] for m in store.manifests()] == [first]
+    assert store.ids() == [first]
     publish(store, text="two", now=WHEN + timedelta(days=2))
     assert not list(snapshots_of(store).glob(".partial-*"))
 
@@ -122,10 +125,77 @@ def test_the_server_keeps_the_last_good_snapshot_when_a_new_one_is_damaged(store
     assert holder.current().snapshot.id == third
 
 
+def test_a_server_that_starts_on_a_damaged_snapshot_answers_from_the_last_good_one_until_it_is_put_right(store, monkeypatch):
+    publish(store, text="zero", now=WHEN - timedelta(days=1))
+    first, second = publish(store), publish(store, text="two", now=WHEN + timedelta(days=1))
+    report = snapshots_of(store) / second / "report.html"
+    report.write_text("altered")
+    holder = Holder(store, timedelta(days=9999))
+    assert holder.current().snapshot.id == first
+    assert holder.stale() == f"snapshot {second} is refused: it is not as it was published"
+    report.write_text("two")
+    assert holder.current().snapshot.id == first, "it is not looked at with every request"
+    monkeypatch.setattr(holders, "AGAIN_SECONDS", 0.0)
+    assert holder.current().snapshot.id == second
+    assert holder.stale() is None
+
+
+def test_an_old_snapshot_that_a_refresh_has_found_to_hold_is_not_stale(store, monkeypatch):
+    name = publish(store)
+    holder = Holder(store, timedelta(days=4))
+    holder.current()
+    monkeypatch.setattr(holders, "LOOK_SECONDS", 0.0)
+    assert holder.stale().startswith("not refreshed since 2026-11-01")
+    store.look(WHEN)
+    assert holder.stale() is None
+    store.look(WHEN, datetime.now(UTC) - timedelta(days=5))
+    assert holder.stale().startswith("not refreshed since") and "2026-11-01" not in holder.stale()
+    assert store.looked(name) is not None and store.looked("another") is None
+
+
+def test_pruning_and_listing_go_on_past_a_damaged_snapshot_and_a_prune_that_was_stopped_is_ended(store, capsys):
+    def fill(folder):
+        (folder / "posterior.nc").write_bytes(b"x" * 1000)
+
+    names = [store.publish(META, [answer()], fill, WHEN + timedelta(days=n)) for n in range(4)]
+    (snapshots_of(store) / names[0] / "manifest.json").write_text("{}")
+    store.store.write(f"snapshots/{names[1]}/pruned.json", b'["posterior.nc"]')
+    freed = store.prune(timedelta(days=0), WHEN + timedelta(days=9))
+    assert freed == {names[1]: 1000, names[2]: 1000}
+    assert [store.store.exists(f"snapshots/{name}/posterior.nc") for name in names] == [True, False, False, True]
+    assert store.verify(names[1]) == 3
+    tables.snapshots(store, Console(width=100))
+    assert "damaged" in capsys.readouterr().out
+
+
 def test_switches_are_recorded(store):
     first, second = publish(store), publish(store, text="two", now=WHEN + timedelta(days=1))
     switches = [json.loads(store.store.read(name)) for name in store.store.names("switches")]
     assert [(s["from"], s["to"]) for s in switches] == [(None, first), (first, second)]
+
+
+def test_a_switch_that_was_stopped_before_it_was_made_has_not_happened(store):
+    first, second = publish(store), publish(store, text="two", now=WHEN + timedelta(days=1))
+    store.store.write("current", first.encode())
+    assert [to for _, to in store.switches()] == [first]
+    assert store.current_at(WHEN + timedelta(days=2)) == first
+    third = publish(store, text="three", now=WHEN + timedelta(days=3))
+    assert [to for _, to in store.switches()] == [first, third]
+    assert store.current_at(WHEN + timedelta(days=2)) == first, "the second was never served"
+    store.switch(second, WHEN + timedelta(days=4))
+    assert [to for _, to in store.switches()] == [first, third, second]
+
+
+def test_a_publisher_whom_another_has_overtaken_switches_nothing(store):
+    first = publish(store)
+
+    def overtaken():
+        raise Locked("the lock was lost")
+
+    with pytest.raises(StoreBusy, match="the lock was lost"):
+        store.publish(META, [answer()], lambda folder: None, WHEN + timedelta(days=1), sure=overtaken)
+    assert store.current_id() == first
+    assert [to for _, to in store.switches()] == [first]
 
 
 def test_a_clock_that_was_set_back_does_not_reorder_what_was_said(store):
