@@ -17,6 +17,8 @@ from model.states import EXITS
 
 KNOT_MONTHS = 12
 CONTROL_KNOT_MONTHS = 36
+SPIKE, LEAST_STEP = 6.0, 0.05
+"""How many times the median step of a total a month may lie above its neighbours, and the least that step is taken for (log)."""
 CAPACITY_MONTHS = 24
 """A graph is built for a multiple of so many months, so that one more month needs no new graph."""
 
@@ -170,9 +172,22 @@ def _control(panel: Panel, month: np.ndarray) -> np.ndarray:
         x, y = design[known], logs[place][known]
         start = np.linalg.lstsq(x, y, rcond=None)[0]
         fitted = least_squares(lambda b, x=x, y=y: x @ b - y, start, jac=lambda b, x=x, y=y: x, loss="soft_l1", f_scale=0.1)
-        deviation[place][known] = y - x @ fitted.x
+        deviation[place][known] = _believable(y - x @ fitted.x)
     known = ~np.isnan(deviation)
     return np.where(known, deviation, 0.0).sum(1) / np.maximum(known.sum(1), 1)
+
+
+def _believable(deviation: np.ndarray) -> np.ndarray:
+    """`deviation`, month after month, without spikes: no month lies above both its neighbours (the last, above the one before) by more than
+    :data:`SPIKE` times what months usually differ by. A pair's whole trade does not triple for a month; a figure in the wrong unit, or one
+    ship, does, and what the expectation gains by it every family of the importer would seem to lack. A slump is kept whole, however sudden:
+    plagues are.
+    """
+    steps = np.abs(np.diff(deviation))
+    usual = max(float(np.median(steps)), LEAST_STEP)
+    beside = np.full((2, deviation.size), -np.inf)
+    beside[0, 1:], beside[1, :-1] = deviation[:-1], deviation[1:]
+    return np.minimum(deviation, beside.max(0) + SPIKE * usual)
 
 
 def contrasts(family: np.ndarray) -> np.ndarray:

@@ -110,20 +110,8 @@ def _like(drawn: xr.Dataset, draws: Draws) -> xr.Dataset:
 
 def fitted(panel: Panel, assumptions: Assumptions, computation: Computation, step: Step, aside: Store | None) -> Posterior:
     """A fit, its checks, and if it fails them another. aside : where fits are put aside."""
-    f, attempts, refused, tries = frame(panel, assumptions), list[dict[str, Any]](), set[str](), dict[str, Computation]()
-    for n in count():
-        tried = computation.model_copy(update={"seed": computation.seed + 1000 * n})
-        place = _place(panel, assumptions, tried)
-        if aside is not None and aside.exists(place + REFUSED):
-            refused.add(place + REFUSED)
-        elif len(tries) == ATTEMPTS:
-            break
-        else:
-            tries[place] = tried
-    if aside is not None:
-        for old in set(aside.names(WORK)) - set(tries) - refused:
-            aside.delete(old)
-    for place, tried in tries.items():
+    f, attempts = frame(panel, assumptions), list[dict[str, Any]]()
+    for place, tried in _tries(aside, panel, assumptions, computation).items():
         with step("compiling and sampling" if not attempts else f"sampling again, seed {tried.seed}") as tell:
             result, found = _made(aside, place, f, assumptions, tried, tell)
         with step("looking for rival modes"):
@@ -140,6 +128,25 @@ def fitted(panel: Panel, assumptions: Assumptions, computation: Computation, ste
     tree = xr.DataTree.from_dict({name: result.posterior[name].to_dataset() for name in ("posterior", "sample_stats")})
     tree["health"] = compared
     return Posterior(tree, result.graph, checks, assumptions, tried, attempts=tuple(attempts))
+
+
+def _tries(aside: Store | None, panel: Panel, a: Assumptions, c: Computation) -> dict[str, Computation]:
+    """By where each is put aside, the fits that may be made: of seeds that were not refused on these figures before. Of other figures
+    nothing stays put aside."""
+    tries, refused = dict[str, Computation](), set[str]()
+    for n in count():
+        tried = c.model_copy(update={"seed": c.seed + 1000 * n})
+        place = _place(panel, a, tried)
+        if aside is not None and aside.exists(place + REFUSED):
+            refused.add(place + REFUSED)
+        elif len(tries) == ATTEMPTS:
+            break
+        else:
+            tries[place] = tried
+    if aside is not None:
+        for old in set(aside.names(WORK)) - set(tries) - refused:
+            aside.delete(old)
+    return tries
 
 
 def done_with(store: Store) -> None:

@@ -72,6 +72,7 @@ def test_a_server_that_never_answers_well_is_given_up_with_its_last_answer(serve
         ((404, {}, b""), "404 Not Found; is the address"),
         ((401, {}, b""), "or the key"),
         ((200, {"Content-Type": "text/html"}, b"<p>"), "web page"),
+        ((200, {"Content-Encoding": "gzip"}, b"a,b"), "not in the encoding that the server says"),
     ],
 )
 def test_api10_what_is_no_file_of_figures_is_refused_at_once(server, waits, memory, answer, says):

@@ -14,7 +14,7 @@ from data.log import ReleaseLog
 from data.panel import read_panel
 from model.expectation import OWN_SEASON
 from model.flows import flows
-from model.frame import frame
+from model.frame import _believable, frame
 from model.graph import graph_of
 from model.kernel import MISSING, NU, POSITIVE, ZERO
 from model.layers import evaluator
@@ -93,6 +93,18 @@ def test_where_the_control_sinks_the_expectation_sinks_by_its_elasticity(both):
     slump[0, 20:23] = -0.5
     sunk = drawn(replace(f, control=slump), control_effect=0.8).parts["log_plain"]
     np.testing.assert_allclose((sunk[0, :] - sunk[0, 0])[20:23] - (sunk[1, :] - sunk[1, 0])[20:23], -0.4, atol=1e-9)
+
+
+def test_a_total_in_the_wrong_unit_moves_the_expectation_no_further_than_trade_moves_and_a_slump_is_kept_whole():
+    usual = np.random.default_rng(0).normal(0, 0.08, 60)
+    spiked, slumped, higher = usual.copy(), usual.copy(), usual.copy()
+    spiked[[30, 59]] += np.log(10)
+    slumped[40:42] -= 0.7
+    higher[50:] += 0.5
+    assert np.all(_believable(spiked)[[30, 59]] < 0.8)
+    np.testing.assert_array_equal(np.delete(_believable(spiked), [30, 59]), np.delete(usual, [30, 59]))
+    for kept in (usual, slumped, higher):
+        np.testing.assert_array_equal(_believable(kept), kept)
 
 
 def test_what_was_bought_ahead_is_missing_afterwards_and_less_so_each_month(tmp_path):

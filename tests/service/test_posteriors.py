@@ -13,7 +13,7 @@ from data.panel import read_panel
 from data.store import Folder
 from model.frame import frame
 from model.spec import Assumptions, Computation
-from service.posteriors import _made, _place, _recalled, done_with
+from service.posteriors import REFUSED, _made, _place, _recalled, _tries, done_with
 
 WATCH = Watch(exporter="CHN", importers=("JPN", "USA"), families={"magnets": Family(title="Magnets", hs=("850511",))})
 A, SHORT = Assumptions(), Computation(draws=20, tune=30, chains=1, cores=1)
@@ -40,3 +40,17 @@ def test_a_refresh_that_was_stopped_after_its_fit_goes_on_from_it(tmp_path):
     assert _recalled(aside, place, f, A) is None, "what cannot be read is made anew"
     done_with(aside)
     assert not aside.names("work")
+
+
+def test_seeds_whose_fits_were_refused_are_not_tried_again_on_the_same_figures(tmp_path):
+    aside, panel = Folder(tmp_path), xr.Dataset(attrs={"fingerprint": "of the figures"})
+    first = _tries(aside, panel, A, SHORT)
+    assert [c.seed for c in first.values()] == [SHORT.seed, SHORT.seed + 1000]
+    for place in first:
+        aside.write(place + REFUSED, b"{}")
+    aside.write("work/of-other-figures.nc", b"")
+    then = _tries(aside, panel, A, SHORT)
+    assert [c.seed for c in then.values()] == [SHORT.seed + 2000, SHORT.seed + 3000]
+    assert aside.names("work") == sorted(place + REFUSED for place in first)
+    assert list(_tries(aside, panel.assign_attrs(fingerprint="newer"), A, SHORT).values()) == list(first.values())
+    assert aside.names("work") == []

@@ -19,6 +19,7 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from data.sources import fetch as fetching
+from service import schedule as schedules
 from service.cli import app as command
 from service.schedule import DUE_DAY, Trigger, next_run, releases_due
 
@@ -72,6 +73,14 @@ def test_a_schedule_outlives_a_refresh_that_fails_and_ends_when_it_is_told_to(tm
     finally:
         running.kill()
         running.stderr.close()
+
+
+@pytest.mark.slow
+def test_a_refresh_that_hangs_is_ended_so_that_the_next_can_begin(monkeypatch, tmp_path):
+    monkeypatch.setattr(schedules, "LONGEST", timedelta(seconds=1))
+    assert schedules.run(["deliver", "--watch", "--store", str(tmp_path)]) == -signal.SIGTERM
+    monkeypatch.setattr(schedules, "LAST_SECONDS", 0.0)
+    assert schedules.run(["deliver", "--watch", "--store", str(tmp_path)]) in (-signal.SIGKILL, -signal.SIGTERM)
 
 
 def test_what_cannot_be_fetched_is_said_and_the_refresh_goes_on(tmp_path, monkeypatch):
