@@ -67,7 +67,7 @@ class Assumptions(_Record):
     # A strike, an accident or an outage is made good in weeks: Beta(20, 14) a month, mean spell 1.7 months.
     disruption_entry: tuple[float, float] = (2.0, 60.0)  # Beta, targeted layer
     disruption_entry_wide: tuple[float, float] = (2.0, 50.0)  # Beta, product-wide layer
-    # A whole product's exports seldom hang on one mine or plant: most of what befalls them by accident takes less than half.
+    # A whole product's exports seldom hang on one mine or plant: most of what befalls them by accident takes no more than half.
     disruption_depth_wide: tuple[float, ...] = (0.4, 0.3, 0.2, 0.1)  # shares of such accidents that begin at each severity of `disrupted`
     disruption_exit: tuple[float, float] = (20.0, 14.0)  # Beta, targeted layer
     # What befalls a product everywhere (a mine, a province, a pandemic) takes a season: mean spell four months.
