@@ -24,10 +24,10 @@ class Assumptions(_Record):
     # the baseline, and the return to normal reads as "restricted from a higher base" (docs/decisions/0006).
     # A dip of less than a third is left to the noise: with a milder state "disrupted for seven months" and "the baseline
     # sank a little" are two modes of one fit.
-    # Accidents and measures share their severities, so that how long it lasts, whom it befalls and what came before tell them apart, and
-    # not which severity of the grid a depth happens to lie by (docs/decisions/0027).
+    # That accidents and measures have severities of their own makes of some depths the one and of some the other; sharing them was tried
+    # (docs/decisions/0027).
     surge: tuple[float, ...] = (1.6, 2.8)
-    disrupted: tuple[float, ...] = (0.33, 0.55, 0.72, 0.84)
+    disrupted: tuple[float, ...] = (0.45, 0.75)
     restricted: tuple[float, ...] = (0.33, 0.55, 0.72, 0.84, 0.92, 0.98)
     parted: tuple[float, ...] = (0.55, 0.84, 0.98)
     severity_move: float = Field(default=0.10, description="monthly probability that a restriction changes to a neighbouring severity")
@@ -67,8 +67,8 @@ class Assumptions(_Record):
     # A strike, an accident or an outage is made good in weeks: Beta(20, 14) a month, mean spell 1.7 months.
     disruption_entry: tuple[float, float] = (2.0, 60.0)  # Beta, targeted layer
     disruption_entry_wide: tuple[float, float] = (2.0, 50.0)  # Beta, product-wide layer
-    # A whole product's exports seldom hang on one mine or plant: most of what befalls them by accident takes no more than half.
-    disruption_depth_wide: tuple[float, ...] = (0.4, 0.3, 0.2, 0.1)  # shares of such accidents that begin at each severity of `disrupted`
+    # A whole product's exports seldom hang on one mine or plant: most of what befalls them by accident takes less than half.
+    disruption_depth_wide: tuple[float, ...] = (0.8, 0.2)  # shares of such accidents that begin at each severity of `disrupted`
     disruption_exit: tuple[float, float] = (20.0, 14.0)  # Beta, targeted layer
     # What befalls a product everywhere (a mine, a province, a pandemic) takes a season: mean spell four months.
     disruption_exit_wide: tuple[float, float] = (6.0, 18.0)  # Beta, product-wide layer
