@@ -9,10 +9,9 @@ import csv
 import hashlib
 import re
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +30,7 @@ from model.snapshot import answers
 from model.spec import Assumptions, Computation
 from model.update import extend, grown
 from service.forecasts import forecast_rows, write_forecasts
+from service.workers import processes
 
 BACKTEST = Computation(draws=120, tune=220, chains=1, cores=1, target_accept=0.8, probability_draws=120)
 """Shorter fits than a refresh's: their draws are averaged, and no single one is published."""
@@ -121,7 +121,7 @@ def backtest(planned: list[Stretch], output: Path, jobs: int, told: Callable[[in
     told(done, total, "found from an earlier run" if done else "")
     # The longest panels first, so that no core idles at the end.
     todo.sort(key=lambda item: item[0].as_ofs[0], reverse=True)
-    with ProcessPoolExecutor(min(jobs, max(len(todo), 1)), mp_context=get_context("spawn")) as pool:
+    with processes(min(jobs, max(len(todo), 1))) as pool:
         running = {pool.submit(_run_to_file, stretch, path): stretch for stretch, path in todo}
         for future in as_completed(running):
             stretch = running[future]

@@ -9,18 +9,15 @@ abstain, and say where their last answer is. Where that befalls more than :data:
 """
 
 import io
-import os
 import sys
-import threading
-import time
 import zipfile
 from collections.abc import Iterator
-from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
+from concurrent.futures import Executor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from multiprocessing import active_children, get_context
+from multiprocessing import active_children
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +41,7 @@ from service.netcdf import from_netcdf, to_netcdf
 from service.posteriors import WORK, NeedsFit, NothingToFit, Posterior, answerable, fitted, key, weighed
 from service.publication import concluded, put, titles, told_of, what_ifs
 from service.snapshots import SHARDS, WHAT_IF, Damaged, NoSnapshot, SnapshotStore
+from service.workers import processes
 
 POOLED = 3
 """Shards that are fitted first, under the priors as they are, for what they say of the others'."""
@@ -165,23 +163,12 @@ def _done(
     return Done(orjson.loads(orjson.dumps(told)), files)
 
 
-def _end_with(parent: int) -> None:
-    """End this process when the one that asked is gone: nobody would take what it finds, and the next refresh needs the core."""
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(1.0)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
-
-
 @contextmanager
 def executor(address: str, workers: int) -> Iterator[Executor]:
     """``local``: processes of this machine. ``dask://host:port``: an existing cluster, whose workers have this package installed; it runs
     the tasks of a worker that died elsewhere."""
     if address == "local":
-        pool = ProcessPoolExecutor(workers, get_context("spawn"), _end_with, (os.getpid(),))
+        pool = processes(workers)
         try:
             yield pool
         except BaseException:

@@ -3,8 +3,7 @@
 import argparse
 import hashlib
 import os
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from multiprocessing import get_context
+from concurrent.futures import as_completed
 from pathlib import Path
 
 import ahead
@@ -19,6 +18,7 @@ from model.kernel import layer
 from model.layers import evaluator
 from model.simulate import simulate
 from service.progress import counted
+from service.workers import processes
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -43,7 +43,7 @@ def main() -> None:
     given = options.parse_args()
     folder = given.folder / digest()
     folder.mkdir(parents=True, exist_ok=True)
-    with ProcessPoolExecutor(given.jobs, mp_context=get_context("spawn")) as pool, counted(Console(stderr=True), "validation") as told:
+    with processes(given.jobs) as pool, counted(Console(stderr=True), "validation") as told:
         # The longest first, so that no core waits for another at the end.
         todo = [pool.submit(real.describe, folder)]
         todo += [pool.submit(calibration.weigh_parts, seed, folder) for seed in range(given.parts)]
