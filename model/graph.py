@@ -193,21 +193,25 @@ def build(f: Frame, assumptions: Assumptions) -> Graph:
 
         plain = (family_baseline + family["x"])[f.family_of] + deviation + control
         views = two_views(a, f, data)
-        summed, carried = pt.eq(data["summed"], 1), 0.0
+        carried = pt.zeros((len(f.unit), T))
+
+        def of_both(expected: Any) -> Any:
+            """What a figure of two months is set against, where there are such."""
+            return expected + of_two_months(pt, expected, pt.eq(data["summed"], 1), carried) if f.flows.summed.any() else expected
+
         if f.flows.summed.any():
             # The two months of a sum have one factor, where only their sum shows it.
             carried = pt.where(before(pt, unseen), family["x"], 0.0)[f.family_of]
-        mu = plain + payback(a, f, data, data["primary"] + views.adjustment - plain - of_two_months(pt, plain, summed, carried))
+        mu = plain + payback(a, f, data, data["primary"] + views.adjustment - of_both(plain))
         common = common_shortfall(family["x"])
         uneven = pm.HalfNormal("unevenness", a.unevenness) * common
         process = pt.exp(2 * log_noise)[:, None] + uneven[f.family_of] ** 2
         slope = pm.LogNormal("hurdle_slope", *a.hurdle_slope)
         own_hurdle = pm.Normal("hurdle_series", 0, 1, dims="series") * pm.LogNormal("hurdle_spread", *a.hurdle_spread)
         own_hurdle = own_hurdle + pm.Normal("hurdle", *a.hurdle)
-        seen = mu + (of_two_months(pt, mu, summed, carried) if f.flows.summed.any() else 0.0)
         deep = depth(common, a)[f.family]
         unit = shared | vars(targeted) | {
-            "x": data["primary"] + views.adjustment - seen,
+            "x": data["primary"] + views.adjustment - of_both(mu),
             "scale": pt.sqrt(process + views.variance),
             "kind": data["kind"],
             "hurdle": own_hurdle[:, None] - slope * (mu - REFERENCE_LOG_KG),
@@ -229,12 +233,12 @@ def build(f: Frame, assumptions: Assumptions) -> Graph:
     parts = {
         "log_expected": mu,
         "log_plain": plain,
-        "carried": pt.zeros_like(plain) + carried,
+        "carried": carried,
         "family_baseline": family_baseline,
         "control": control,
         "onset_plain": targeted.onset_plain,
         "onset_plain_wide": wide.onset_plain,
-        "exporter_x": data["primary"] - seen,
+        "exporter_x": data["primary"] - of_both(mu),
         "difference": views.difference,
         "difference_scale": views.spread,
         "exporter_scale": pt.sqrt(process + views.variances[0]),
