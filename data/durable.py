@@ -13,6 +13,17 @@ def make_folder(path: Path) -> None:
         sync_folder(path.parent)
 
 
+def unless_gone(error: OSError) -> None:
+    """What is to be done of an error in a walk through folders: it is no reason to take part of the files for all of them."""
+    if not isinstance(error, FileNotFoundError):
+        raise error
+
+
+def files_below(folder: Path) -> list[Path]:
+    """Sorted; none where there is no such folder. Raises OSError where a folder cannot be read, which ``rglob`` passes over."""
+    return sorted(at / file for at, _, files in folder.walk(on_error=unless_gone) for file in files)
+
+
 def sync_folder(path: Path) -> None:
     """Make renames within `path` survive a power cut."""
     folder = os.open(path, os.O_RDONLY)

@@ -28,7 +28,7 @@ from filelock import FileLock, Timeout
 from obstore.exceptions import AlreadyExistsError, BaseError, PreconditionError
 from obstore.store import from_url
 
-from data.durable import make_folder, sync_folder, write_durably
+from data.durable import files_below, make_folder, sync_folder, unless_gone, write_durably
 
 LEASE_SECONDS = 120.0
 """How long a lock in a bucket outlives its owner; a living owner renews it four times as often."""
@@ -117,7 +117,7 @@ class Folder(Store):
         write_durably(self.root / name, content)
 
     def names(self, folder: str) -> list[str]:
-        found = (Path(at, f).relative_to(self.root).as_posix() for at, _, files in (self.root / folder).walk() for f in files)
+        found = (path.relative_to(self.root).as_posix() for path in files_below(self.root / folder))
         return sorted(name for name in found if not any(part.startswith(".") for part in name.split("/")))
 
     def exists(self, name: str) -> bool:
@@ -134,7 +134,7 @@ class Folder(Store):
         make_folder(target.parent)
         partial = target.with_name(f".partial-{os.getpid()}-{target.name}")
         shutil.copytree(folder, partial)
-        for at, _, files in partial.walk(top_down=False):
+        for at, _, files in partial.walk(top_down=False, on_error=unless_gone):
             for file in files:
                 with (at / file).open("rb") as handle:
                     os.fsync(handle.fileno())
@@ -218,7 +218,7 @@ class Bucket(Store):
         return path
 
     def put_folder(self, folder: Path, name: str, last: str) -> None:
-        files = [at.relative_to(folder).as_posix() for at in sorted(folder.rglob("*")) if at.is_file()]
+        files = [at.relative_to(folder).as_posix() for at in files_below(folder)]
         for file in sorted(files, key=lambda f: (f == last, f)):
             self.write(f"{name}/{file}", (folder / file).read_bytes())
 

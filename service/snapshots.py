@@ -37,7 +37,7 @@ from typing import Any
 
 import orjson
 
-from data.durable import sweep
+from data.durable import files_below, sweep
 from data.store import Folder, Locked, Store, open_store
 
 MANIFEST = "manifest.json"
@@ -163,7 +163,7 @@ class SnapshotStore:
             (folder / ANSWERS).write_bytes(as_lines({k: v for k, v in row.items() if k != "history"} for row in answers))
             (folder / HISTORY).write_bytes(as_lines(row.get("history", []) for row in answers))
             (folder / INDEX).write_bytes(orjson.dumps([_entry(row) for row in answers]))
-            files = {p.relative_to(folder).as_posix(): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+            files = {p.relative_to(folder).as_posix(): p.read_bytes() for p in files_below(folder)}
             hashes = {file: {"sha256": _digest(content), "bytes": len(content)} for file, content in files.items()}
             digest = _digest(orjson.dumps([hashes, meta], option=orjson.OPT_SORT_KEYS))
             while self.store.exists(f"snapshots/{(name := _id(moment, digest))}/{MANIFEST}"):
