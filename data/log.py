@@ -232,8 +232,7 @@ class ReleaseLog:
 
     def _batches(self, kind: str) -> dict[str, Path]:
         """Files that count, by name: not those that a compaction has taken up and not yet removed."""
-        every = self._listed(kind)
-        return {name: path for name, (path, stands_for) in every.items() if not any(stands_for < other for _, other in every.values())}
+        return {name: path for name, (path, _) in _counting(self._listed(kind)).items()}
 
     def _listed(self, kind: str) -> dict[str, tuple[Path, frozenset[str]]]:
         """Every file, by name, and the batches it stands for."""
@@ -299,7 +298,7 @@ class ReleaseLog:
         with self._locked():
             for kind in _LOGS:
                 every = self._listed(kind)
-                files = {name: of for name, of in every.items() if not any(of[1] < other for _, other in every.values())}
+                files = _counting(every)
                 members = frozenset[str]().union(*(stands_for for _, stands_for in files.values()))
                 kept = set(files)
                 if len(files) > 1:
@@ -421,6 +420,11 @@ def _around(periods: pd.Series) -> list[str]:
     first, last = (pd.Period(month, "M") for month in (min(p[:7] for p in told), max(p[-7:] for p in told)))
     months = pd.period_range(first - NEAR, last + NEAR, freq="M").strftime("%Y-%m").tolist()
     return [*months, *(f"{a}/{b}" for a, b in pairwise(months))]
+
+
+def _counting(listed: dict[str, tuple[Path, frozenset[str]]]) -> dict[str, tuple[Path, frozenset[str]]]:
+    """Of files and the batches they stand for, those that no other stands for."""
+    return {name: of for name, of in listed.items() if not any(of[1] < other for _, other in listed.values())}
 
 
 @functools.lru_cache(maxsize=4096)

@@ -322,12 +322,11 @@ class SnapshotStore:
                 if MANIFEST not in there or (name in ever and not any(map(_of_posterior, there))):
                     continue
                 try:
-                    manifest = self.manifest(name)
+                    manifest, gone = self.manifest(name), self._pruned(name)
                 except Damaged:
                     continue
                 if name == current or datetime.fromisoformat(manifest["published_at"]) >= before:
                     continue
-                gone = self._pruned(name)
                 files = {f: told["bytes"] for f, told in manifest["files"].items() if f in there}
                 if name not in ever:
                     # Without its manifest it does not exist, whatever becomes of the rest.
