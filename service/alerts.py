@@ -50,13 +50,22 @@ def remove(store: Store, identity: str) -> bool:
     return True
 
 
+def _state(store: Store) -> dict[str, Any]:
+    try:
+        return dict(orjson.loads(store.read(STATE)))
+    except (FileNotFoundError, ValueError):
+        return {"snapshot": None, "units": {}}
+
+
+def weighed(store: Store) -> str | None:
+    """The publication that was weighed last."""
+    return _state(store)["snapshot"]
+
+
 def weigh(store: Store, published: Published, now: datetime | None = None) -> list[Alert]:
     """What a publication raises and clears. Weighed twice, it raises nothing new."""
     moment = now or datetime.now(UTC)
-    try:
-        state: dict[str, Any] = orjson.loads(store.read(STATE))
-    except (FileNotFoundError, ValueError):
-        state = {"snapshot": None, "units": {}}
+    state = _state(store)
     if state["snapshot"] == published.id:
         return []
     raised, units = [], {}

@@ -21,7 +21,7 @@ from data.panel import read_panel
 from data.revisions import spread
 from data.store import Locked
 from model.spec import Assumptions, Computation
-from service.alerts import weigh
+from service.alerts import weigh, weighed
 from service.decision import Decision, decide, versions
 from service.job import Job, Outcome
 from service.progress import COLUMNS
@@ -136,7 +136,8 @@ def refresh(
 
 def _heard(store: SnapshotStore) -> None:
     with suppress(NoSnapshot, Damaged):
-        weigh(store.store, store.load())
+        if weighed(store.store) != store.current_id():
+            weigh(store.store, store.load())
 
 
 def _forwards(store: SnapshotStore, instant: datetime) -> None:
