@@ -7,7 +7,7 @@ from scipy.stats import norm
 
 from model.frame import Frame, contrasts
 from model.graph import graph_of
-from model.jumps import Layout, jumped, known, learnt, promising
+from model.jumps import Layout, Stretch, jumped, known, learnt, promising
 from model.nuts import Target, sample
 from model.simulate import Design, simulate
 from model.spec import Assumptions
@@ -90,10 +90,10 @@ def test_a_known_jump_moves_one_units_level_by_the_severity_and_no_other_series(
 def test_what_two_stretches_differ_in_is_proposed_whole_and_nothing_where_they_agree(f, place):
     size, rng = sum(v.size for v in place.values()), np.random.default_rng(0)
     here, there = (rng.normal(0, 0.1, (200, size)) for _ in range(2))
-    assert learnt([here, there], f, place) == [[], [], []]
+    assert learnt([Stretch.of(here), Stretch.of(there)], f, place) == [[], [], []]
     months = place["family_course"][1, 7:10]
     there[:, months] -= 0.8
-    [(block, difference)], levels, both = learnt([here, there], f, place)
+    [(block, difference)], levels, both = learnt([Stretch.of(here), Stretch.of(there)], f, place)
     assert levels == both == []
     np.testing.assert_array_equal(block, months)
     np.testing.assert_allclose(difference, 0.8, atol=0.05)

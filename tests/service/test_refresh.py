@@ -232,7 +232,7 @@ def test_the_month_after_with_nothing_new_rolls_the_nowcast_on_from_the_same_dra
 def weighed_by_hand(store, panel):
     meta = store.manifest(store.current_id())
     tree = from_netcdf(store.read(meta["id"], NETCDF))
-    return posteriors.weighed(tree, meta, panel, Assumptions(**meta["assumptions"]), Computation(**meta["computation"]))
+    return posteriors.weighed(posteriors.fit_of(tree), meta, panel, Assumptions(**meta["assumptions"]), Computation(**meta["computation"]))
 
 
 def test_figures_that_no_draw_foresaw_are_fitted_anew(weighed, settings, tmp_path):

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from calibration import RANKS
 from scipy import stats
 
 LEVELS = (0.5, 0.8, 0.9)
@@ -20,13 +19,13 @@ def pieces(folder: Path, kind: str) -> list[dict[str, Any]]:
 
 
 def parameter_ranks(worlds: list[dict[str, Any]]) -> dict[str, np.ndarray]:
-    """{parameter: (world, component) ranks}."""
+    """{parameter: (world, component) ranks, 0..1}."""
     return {name: np.array([w["ranks"][name] for w in worlds]) for name in worlds[0]["ranks"]}
 
 
 def coverage(ranks: np.ndarray, level: float) -> float:
     """Share of true values inside the central interval."""
-    inside = np.abs((ranks + 0.5) / (RANKS + 1) - 0.5) < level / 2
+    inside = np.abs(ranks - 0.5) < level / 2
     return float(inside.mean())
 
 
@@ -51,8 +50,8 @@ def outside(values: np.ndarray) -> float:
 
 
 def first_component(ranks: np.ndarray) -> np.ndarray:
-    """(world,) ranks of a parameter as values in 0..1; of a vector its first component, since components of a world depend."""
-    return (ranks.reshape(len(ranks), -1)[:, 0] + 0.5) / (RANKS + 1)
+    """(world,) ranks of a parameter; of a vector those of its first component, since components of a world depend."""
+    return ranks.reshape(len(ranks), -1)[:, 0]
 
 
 @dataclass(frozen=True)
