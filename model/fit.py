@@ -27,7 +27,7 @@ import model.xla  # noqa: F401 - tells JAX of the kernels
 from model.frame import Frame
 from model.graph import Equations, Graph, anchored_course, graph_of
 from model.jumps import Layout, Stretch, known, learnt, promising
-from model.nuts import STATS, Stage, Target, joined, sample
+from model.nuts import STATS, Stage, Target, Tuning, joined, sample
 from model.spec import Assumptions, Computation
 
 if TYPE_CHECKING:
@@ -43,16 +43,22 @@ WATCHED = 150
 """Draws a chain after nutpie's warm-up, by whose means readings are told apart."""
 ROUNDS = (60, 60)
 """Draws a chain, with jumps, after each of which the readings are looked for anew; they belong to the warm-up."""
-HALVES = 6
-"""At most so many times half of the draws, until the chains agree in the later two thirds of them; the first third is warm-up then."""
+QUARTERS = 12
+"""At most so many times a quarter of the draws, until the chains agree in the later two thirds of them; the first third is warm-up then."""
 RHAT, ESS_A_CHAIN = 1.01, 100.0
 """When chains agree: Vehtari, Gelman, Simpson, Carpenter & Buerkner (2021), Bayesian Analysis 16(2)."""
 SEVERITIES = 3
 """How many of the severities, the mildest, a unit's level may jump by."""
-TRIES, SHARES = 40, (0.3, 0.5, 0.1, 0.1)
-"""Jumps tried before each draw, together a sixth of what the draw costs; and the shares of known levels, and of what was learnt of courses,
+TRIES, SHARES = 12, (0.3, 0.5, 0.1, 0.1)
+"""Jumps tried before each draw, together a third of what the draw costs; and the shares of known levels, and of what was learnt of courses,
 levels, and both, of those of which there are any. A month of a course leaves the rarer of its two readings by no other way.
 """
+UNSETTLED_TRIES = 12
+"""As many again of those that move what the chains do not agree in yet: of a hundred readings one or two keep them apart."""
+RIDGE = ("season", "season_family", "lunar", "lunar_family")
+"""What lies on a ridge: the new year's windows lie in two or three months of the year, and so are known less than their sums."""
+SHRINK = 100
+"""Draws that the diagonal metric counts for where the ridge's covariance is estimated."""
 
 Progress = Callable[[int, int], None]
 
@@ -61,13 +67,11 @@ Progress = Callable[[int, int], None]
 class Left:
     """What a fit leaves for the next to begin with, on the unconstrained scale.
 
-    ends : (chain, dimension) where its chains came to. scales : (chain, dimension) standard deviations of their metrics. steps : (chain,).
-    stretches : of their draws, by which readings are told apart.
+    ends : (chain, dimension) where its chains came to. stretches : of their draws, by which readings are told apart.
     """
 
     ends: np.ndarray
-    scales: np.ndarray
-    steps: np.ndarray
+    tuning: Tuning
     stretches: tuple[Stretch, ...]
 
 
@@ -152,13 +156,9 @@ def fit(
         if alone:
             stats = warm["sample_stats"].to_dataset()[list(STATS)]
             posterior = xr.DataTree.from_dict({"posterior": warm["posterior"].to_dataset(), "sample_stats": stats})
-            return Fit(posterior, graph, free, _left(warm))
-        carried = _left(warm)
-        draws = warm["sample_stats"]["unconstrained_draw"].transpose("chain", "draw", ...).values
-        points = np.concatenate([draws[:, watched // 2], carried.ends])
-    else:
-        points = carried.ends
-    stage, left = _with_jumps(compiled, graph, assumptions, computation, carried, points, rounds, lambda: tell(told + 1, total - later))
+            return Fit(posterior, graph, free, _left(warm, graph))
+        carried = _left(warm, graph)
+    stage, left = _with_jumps(compiled, graph, assumptions, computation, carried, rounds, lambda: tell(told + 1, total - later))
     return Fit(_expanded(compiled, graph, stage), graph, free, left)
 
 
@@ -188,58 +188,70 @@ def _warmed_up(compiled: Any, point: np.ndarray, c: Computation, draws: int, tel
     return tree
 
 
-def _left(warm: xr.DataTree) -> Left:
+def _left(warm: xr.DataTree, graph: Graph) -> Left:
     """What chains of nutpie leave."""
     stats = warm["sample_stats"].to_dataset()
     draws = stats["unconstrained_draw"].transpose("chain", "draw", ...).values
     half = draws.shape[1] // 2
     scales = np.stack([_last_metric(warm, chain) for chain in range(len(draws))])
+    steps = stats["step_size_bar"].transpose("chain", "draw").values[:, -1]
     stretches = tuple(Stretch.of(piece) for chain in draws for piece in (chain[:half], chain[half:]) if len(piece))
-    return Left(draws[:, -1], scales, stats["step_size_bar"].transpose("chain", "draw").values[:, -1], stretches)
+    return Left(draws[:, -1], _tuned(steps, scales, draws, graph), stretches)
+
+
+def _tuned(steps: np.ndarray, scales: np.ndarray, draws: np.ndarray, graph: Graph) -> Tuning:
+    """With the covariance of what lies on a ridge estimated from `draws`, (chain, draw, dimension)."""
+    place, values = Layout(graph.model.initial_point()), graph.model.rvs_to_values
+    ridge = np.concatenate([np.ravel(place[values[v].name]) for v in graph.model.free_RVs if v.name in RIDGE])
+    own = draws[..., ridge] - draws[..., ridge].mean(1, keepdims=True)
+    flat, usual = own.reshape(-1, ridge.size), (scales[:, ridge] ** 2).mean(0)
+    return Tuning(steps, scales, ridge, (flat.T @ flat + SHRINK * np.diag(usual)) / (len(flat) + SHRINK))
 
 
 def _with_jumps(
-    compiled: Any, graph: Graph, a: Assumptions, c: Computation, begun: Left, points: np.ndarray, rounds: list[int],
-    tell: Callable[[], None],
-) -> tuple[Stage, Left]:  # fmt: skip
-    """Chains carried on from `begun`; what is learnt of the readings is learnt in `rounds`, which are left behind. points : (n, dimension)
-    from which jumps are judged."""
+    compiled: Any, graph: Graph, a: Assumptions, c: Computation, begun: Left, rounds: list[int], tell: Callable[[], None]
+) -> tuple[Stage, Left]:
+    """Chains carried on from `begun`; what is learnt of the readings is learnt in `rounds`, which are left behind."""
     names = inspect.getclosurevars(compiled._make_logp_func).nonlocals["logp_shared_names"]
     data = [compiled._shared_data[name] for name in names]
     density, gradient = _density(compiled._raw_logp_fn), compiled._make_logp_func()
     target = Target(graph.model, lambda x: float(density(x, *data)[0]), lambda x: gradient(x, **compiled._shared_data))
     place = Layout(graph.model.initial_point())
     ends, earlier, stretches = begun.ends, begun.stretches, list[Stretch]()
-    levels = promising(known(graph.frame, place, a.restricted[:SEVERITIES]), points, target.density, c.cores)
+    levels = promising(known(graph.frame, place, a.restricted[:SEVERITIES]), ends, target.density, c.cores)
 
-    def carry_on(length: int, seed: int) -> Stage:
-        """Every chain, with jumps to where any has been so far."""
+    def carry_on(length: int, seed: int, unsettled: np.ndarray) -> Stage:
+        """Every chain, with jumps to where any has been so far. unsettled : (dimension,), what the chains do not agree in."""
         nonlocal ends
         found = [promising(kind, ends, target.density, c.cores) for kind in learnt([*earlier, *stretches], graph.frame, place)]
         some = [(jumps, share) for jumps, share in zip([levels, *found], SHARES, strict=True) if jumps]
         kinds = [(jumps, round(TRIES * share / sum(s for _, s in some))) for jumps, share in some]
-        stage = sample(target, ends, begun.steps, begun.scales, kinds, length, seed, c.cores, tell)
+        kinds.append(([jump for jumps, _ in kinds for jump in jumps if unsettled[jump[0]].any()], UNSETTLED_TRIES))
+        stage = sample(target, ends, begun.tuning, kinds, length, seed, c.cores, tell)
         ends = stage.draws[:, -1]
         stretches.extend(Stretch.of(chain) for chain in stage.draws)
         return stage
 
+    apart = np.zeros(place.size, bool)
     for n, length in enumerate(rounds):
-        carry_on(length, c.seed + 1 + n)
+        carry_on(length, c.seed + 1 + n, apart)
     stages: list[Stage] = []
-    while len(stages) < HALVES:
-        stages.append(carry_on((c.draws + len(stages) % 2) // 2, c.seed + 100 * (len(stages) + 1)))
+    while len(stages) < QUARTERS:
+        stages.append(carry_on(-(-c.draws // 4), c.seed + 100 * (len(stages) + 1), apart))
         kept = joined(stages[len(stages) // 3 :])
-        if len(stages) > 1 and agree(kept.draws):
+        apart = unsettled(kept.draws)
+        if len(stages) > 1 and not apart.any():
             break
-    return kept, Left(ends, begun.scales, begun.steps, tuple(stretches))
+    tuning = _tuned(begun.tuning.steps, begun.tuning.scales, kept.draws, graph)
+    return kept, Left(ends, tuning, tuple(stretches))
 
 
-def agree(draws: np.ndarray) -> bool:
-    """Whether (chain, draw, dimension) would pass the gate."""
+def unsettled(draws: np.ndarray) -> np.ndarray:
+    """(dimension,) of (chain, draw, dimension): what would not pass the gate."""
     every = xr.Dataset({"x": (("chain", "draw", "dimension"), draws)})
-    needed = ESS_A_CHAIN * len(draws)
-    fewest = min(float(azs.ess(every, method=method)["x"].min()) for method in ("bulk", "tail"))
-    return float(azs.rhat(every)["x"].max()) <= RHAT and fewest >= needed
+    fewest = np.minimum(*(azs.ess(every, method=method)["x"].values for method in ("bulk", "tail")))
+    settled: np.ndarray = (azs.rhat(every)["x"].values <= RHAT) & (fewest >= ESS_A_CHAIN * len(draws))
+    return ~settled
 
 
 @cache

@@ -22,6 +22,7 @@ from model.graph import Graph, graph_of
 from model.jumps import Stretch
 from model.layers import draws_of
 from model.modes import screen
+from model.nuts import Tuning
 from model.pointwise import health
 from model.probabilities import abstentions
 from model.reweigh import Draws, reweighed
@@ -52,9 +53,8 @@ class NeedsFit(ValueError):
 
 @dataclass(frozen=True)
 class Posterior:
-    """tree : groups posterior and sample_stats. Of a fit made now, health too; where draws were weighed, ``fit``, with posterior,
-    sample_stats and panel of the fit that they are of. fit : that one's ``snapshot``, ``as_of``, ``fitted_at`` and ``checks``, else None.
-    attempts : of a fit, how each went.
+    """tree : :data:`GROUPS`. Of a fit made now, health too; where draws were weighed, ``fit``, with these and the panel of the fit that
+    they are of. fit : that one's ``snapshot``, ``as_of``, ``fitted_at`` and ``checks``, else None. attempts : of a fit, how each went.
     """
 
     tree: xr.DataTree
@@ -102,7 +102,7 @@ def weighed(made: xr.DataTree, meta: dict[str, Any], panel: Panel, a: Assumption
     if outcome(weights) != "PASS":
         raise NeedsFit("; ".join(f"{w.name} is {w.value:.2f}, and may be {w.threshold:.2f}" for w in weights if w.outcome != "PASS"))
     groups = {"posterior": _like(drawn, told.draws), "sample_stats": xr.Dataset()}
-    groups |= {f"{FIT}/{name}": made[name].to_dataset() for name in (*GROUPS, "panel")}
+    groups |= {f"{FIT}/{name}": made[name].to_dataset() for name in (*GROUPS, "panel") if name in made.children}
     return Posterior(xr.DataTree.from_dict(groups), told.graph, [*of_fit, *weights], a, c, came)
 
 
@@ -183,8 +183,10 @@ def kept(result: Fit) -> xr.DataTree:
     of_left = xr.Dataset(
         {
             "end": (("chain", "dimension"), left.ends),
-            "scale": (("chain", "dimension"), left.scales),
-            "step": ("chain", left.steps),
+            "step": ("chain", left.tuning.steps),
+            "scale": (("chain", "dimension"), left.tuning.scales),
+            "ridge": ("on_ridge", left.tuning.ridge),
+            "covariance": (("on_ridge", "with_ridge"), left.tuning.covariance),
             "stretch_mean": (("stretch", "dimension"), np.array([s.mean for s in left.stretches])),
             "stretch_variance": (("stretch", "dimension"), np.array([s.variance for s in left.stretches])),
         }
@@ -197,7 +199,8 @@ def _remembered(tree: xr.DataTree, graph: Graph) -> Fit:
     left = tree[GROUPS[2]].to_dataset()
     stretches = zip(left["stretch_mean"].values, left["stretch_variance"].values, strict=True)
     posterior = xr.DataTree.from_dict({name: tree[name].to_dataset() for name in GROUPS[:2]})
-    leaves = Left(left["end"].values, left["scale"].values, left["step"].values, tuple(Stretch(*of) for of in stretches))
+    tuning = Tuning(*(left[name].values for name in ("step", "scale", "ridge", "covariance")))
+    leaves = Left(left["end"].values, tuning, tuple(Stretch(*of) for of in stretches))
     return Fit(posterior, graph, [v.name for v in graph.model.free_RVs], leaves)
 
 
