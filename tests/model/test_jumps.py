@@ -1,12 +1,16 @@
 """Jumps leave the posterior as it is, reach what a trajectory does not, and move nothing else."""
 
+import dataclasses
+
 import numpy as np
 import pymc as pm
 import pytest
+import xarray as xr
 from scipy.stats import norm
 
+from model.fit import Fit, Left, continued
 from model.frame import Frame, contrasts
-from model.graph import graph_of
+from model.graph import anchored_course, graph_of
 from model.jumps import Layout, Stretch, jumped, known, learnt, promising
 from model.nuts import Target, Tuning, sample
 from model.simulate import Design, simulate
@@ -120,3 +124,19 @@ def test_only_jumps_that_promise_are_kept():
     here = np.array([[-6.0, 0.0]])
     across, nowhere = (np.array([0]), np.array([12.0])), (np.array([0]), np.array([30.0]))
     assert promising([nowhere, across, nowhere], here, two_hills, 2) == [across]
+
+
+def test_chains_are_carried_to_new_months_as_their_destinations_moved_and_no_further(f, place):
+    known = f.periods - 2
+    ends = np.random.default_rng(1).normal(size=(2, place.size))
+    last = Fit(
+        xr.DataTree(), dataclasses.replace(graph_of(f, A), frame=f.until(known)), [], Left(ends, tuned(1.0, [], np.zeros((0, 0))), ())
+    )
+    left = continued(last, f)
+    moved = np.diff(anchored_course(f), axis=1)
+    for g, course in enumerate(place["family_course"]):
+        for t in np.flatnonzero(f.family_seen[g, known : f.periods]) + known:
+            np.testing.assert_allclose(left.ends[:, course[t]], left.ends[:, course[t - 1]] + moved[g, t - 1])
+    old = np.setdiff1d(np.arange(place.size), place["family_course"][:, known:])
+    np.testing.assert_array_equal(left.ends[:, old], ends[:, old])
+    assert f.family_seen[:, known:].any()
