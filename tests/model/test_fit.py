@@ -14,7 +14,7 @@ from support import simulated_csv
 from data.config import Family, Watch
 from data.log import ReleaseLog
 from data.panel import Panel, read_panel
-from model.fit import continued, fit
+from model.fit import fit
 from model.frame import frame
 from model.layers import draws_of
 from model.modes import DISPERSED, screen
@@ -71,22 +71,6 @@ def test_the_same_seed_gives_the_same_draws_bit_for_bit_with_a_cold_and_a_warm_c
         assert done.returncode == 0, done.stderr
         digests.append(done.stdout.strip())
     assert digests[0] == digests[1] != ""
-
-
-def test_chains_of_an_earlier_fit_carried_on_say_what_it_said_and_need_no_warm_up(fitted, panel):
-    f, steps = frame(panel, A), list[tuple[int, int]]()
-    left = continued(fitted, f)
-    carried = fit(f, A, SHORT, progress=lambda done, of: steps.append((done, of)), after=left)
-    assert steps[0] == (1, 2 * (60 + 60 + SHORT.draws))
-    here, there = (one.posterior["posterior"].to_dataset() for one in (fitted, carried))
-    assert {n: v.dims for n, v in here.items()} == {n: v.dims for n, v in there.items()}
-    apart = []
-    for name in here:
-        error = np.hypot(*(azs.mcse(one[[name]])[name].values for one in (here, there)))
-        apart.append(np.ravel((there[name].mean(("chain", "draw")) - here[name].mean(("chain", "draw"))).values / error))
-    # Errors of means of short chains are themselves uncertain: beyond two lie five in a hundred, and some more.
-    assert np.mean(np.abs(np.concatenate(apart)) > 2) < 0.15
-    assert continued(fitted, frame(panel, A, capacity=2 * f.capacity)) is None, "of another structure"
 
 
 def test_a_year_at_fifteen_percent_of_one_importer_is_a_targeted_restriction(regimes):
