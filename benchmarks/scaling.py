@@ -49,7 +49,7 @@ def one(importers: str, families: str, months: str) -> None:
         json.dumps(
             {
                 "units": len(f.fitted),
-                "parameters": int(done.end.size),
+                "parameters": int(done.left.ends.shape[1]),
                 "ms_a_draw": 1e3 * seconds / draws,
                 "steps": steps,
                 "memory": memory(),

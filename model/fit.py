@@ -1,7 +1,8 @@
 """Frame -> posterior draws: anchored start, NUTS, jumps between readings, everything seeded.
 
 nutpie warms the chains up and finds steps and metric. A single chain goes on with it to the end: short chains, of which a backtest averages
-many. Several chains, which must agree, go on with jumps to where the others have been (:mod:`model.jumps`).
+many. Several chains, which must agree, go on with jumps to where the others have been (:mod:`model.jumps`). Where a fit of the same
+structure was made before, its chains are carried on instead: what the next figures change is a month, and not steps or metric.
 
 The graph round the kernels is compiled by XLA, which does not reorder sums: one seed gives the same draws with a cold and with a warm
 cache (docs/decisions/0014).
@@ -25,8 +26,8 @@ import xarray as xr
 import model.xla  # noqa: F401 - tells JAX of the kernels
 from model.frame import Frame
 from model.graph import Equations, Graph, anchored_course, graph_of
-from model.jumps import Layout, known, learnt, promising
-from model.nuts import STATS, Stage, Target, joined, sample
+from model.jumps import Layout, Stretch, known, learnt, promising
+from model.nuts import STATS, Stage, Target, Tuning, joined, sample
 from model.spec import Assumptions, Computation
 
 if TYPE_CHECKING:
@@ -42,31 +43,46 @@ WATCHED = 150
 """Draws a chain after nutpie's warm-up, by whose means readings are told apart."""
 ROUNDS = (60, 60)
 """Draws a chain, with jumps, after each of which the readings are looked for anew; they belong to the warm-up."""
-HALVES = 6
-"""At most so many times half of the draws, until the chains agree in the later two thirds of them; the first third is warm-up then."""
+QUARTERS = 12
+"""At most so many times a quarter of the draws, until the chains agree in the later two thirds of them; the first third is warm-up then."""
 RHAT, ESS_A_CHAIN = 1.01, 100.0
 """When chains agree: Vehtari, Gelman, Simpson, Carpenter & Buerkner (2021), Bayesian Analysis 16(2)."""
 SEVERITIES = 3
 """How many of the severities, the mildest, a unit's level may jump by."""
-TRIES, SHARES = 40, (0.3, 0.5, 0.1, 0.1)
-"""Jumps tried before each draw, together a sixth of what the draw costs; and the shares of known levels, and of what was learnt of courses,
+TRIES, SHARES = 12, (0.3, 0.5, 0.1, 0.1)
+"""Jumps tried before each draw, together a third of what the draw costs; and the shares of known levels, and of what was learnt of courses,
 levels, and both, of those of which there are any. A month of a course leaves the rarer of its two readings by no other way.
 """
+UNSETTLED_TRIES = 12
+"""As many again of those that move what the chains do not agree in yet: of a hundred readings one or two keep them apart."""
+RIDGE = ("season", "season_family", "lunar", "lunar_family")
+"""What lies on a ridge: the new year's windows lie in two or three months of the year, and so are known less than their sums."""
+SHRINK = 100
+"""Draws that the diagonal metric counts for where the ridge's covariance is estimated."""
 
 Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
-class Fit:
-    """posterior : DataTree of nutpie (posterior, sample_stats), free variables only. free : their names.
+class Left:
+    """What a fit leaves for the next to begin with, on the unconstrained scale.
 
-    end : (dimension,), where the first chain ended, on the unconstrained scale.
+    ends : (chain, dimension) where its chains came to. stretches : of their draws, by which readings are told apart.
     """
+
+    ends: np.ndarray
+    tuning: Tuning
+    stretches: tuple[Stretch, ...]
+
+
+@dataclass(frozen=True)
+class Fit:
+    """posterior : DataTree of groups posterior, free variables only, and sample_stats. free : their names."""
 
     posterior: xr.DataTree
     graph: Graph
     free: list[str]
-    end: np.ndarray
+    left: Left
 
 
 @cache
@@ -93,124 +109,150 @@ def set_data(graph: Graph) -> None:
         variable.set_value(data[variable.name])
 
 
-def continued(last: Fit, f: Frame) -> np.ndarray | None:
-    """(dimension,) where to start on `f`, of the same structure with months added: where `last` ended, and the families' courses
-    of new months moved as their destinations did. None where the structure is another one."""
+def continued(last: Fit, f: Frame) -> Left | None:
+    """What `last` left, carried to `f`, of the same structure with months added: the families' courses of new months are moved as
+    their destinations did. None where the structure is another one."""
     old = last.graph.frame
-    if f.structure != old.structure:
+    place = Layout(last.graph.model.initial_point())
+    if f.structure != old.structure or last.left.ends.shape[1] != place.size:
         return None
-    start, at = last.end.copy(), 0
-    for name, value in last.graph.model.initial_point().items():
-        if name == "family_course":
-            course = start[at : at + value.size].reshape(value.shape)
-        at += value.size
+    ends = last.left.ends.copy()
     moved = np.diff(anchored_course(f), axis=1, prepend=0.0)
     known = np.pad(old.family_seen, [(0, 0), (0, f.capacity - old.periods)])[:, : f.periods]
     for g, t in np.argwhere(f.family_seen & ~known):
-        course[g, t] = course[g, max(t - 1, 0)] + moved[g, t]
-    return start
+        course = place["family_course"][g]
+        ends[:, course[t]] = ends[:, course[max(t - 1, 0)]] + moved[g, t]
+    return dataclasses.replace(last.left, ends=ends)
 
 
 def fit(
-    f: Frame, assumptions: Assumptions, computation: Computation, progress: Progress | None = None, start: np.ndarray | None = None
-) -> Fit:
+    f: Frame, assumptions: Assumptions, computation: Computation, progress: Progress | None = None, start: np.ndarray | None = None,
+    after: Left | None = None,
+) -> Fit:  # fmt: skip
     """Sample the posterior. `progress` is told (steps done, steps in all) over all chains, warm-up included.
 
-    start : (dimension,), on the unconstrained scale; by default the :func:`anchor`.
+    start : (dimension,), on the unconstrained scale; by default the :func:`anchor`. after : what an earlier fit left, :func:`continued`;
+    its chains are carried on, if they are several and as many, and there is no warm-up but that of the jumps.
     """
-    import nutpie
-
     graph = graph_of(f, assumptions)
-    point = anchor(graph) if start is None else start
-    point = point + np.random.default_rng(computation.seed).normal(0, NUDGE, point.size)
     compiled = _compiled(graph.equations)
     compiled = compiled.with_data(**{name: jnp.asarray(v) for name, v in f.data().items() if name in compiled._shared_data})
-    compiled = dataclasses.replace(compiled, _make_initial_points=lambda seed: point)
+    free = [v.name for v in graph.model.free_RVs]
     alone = computation.chains == 1
     watched, *rounds = (min(n, computation.draws) for n in (WATCHED, *ROUNDS))
     later = 0 if alone else computation.chains * (sum(rounds) + computation.draws)
-    told = 0
+    carried = None if alone or after is None or len(after.ends) != computation.chains else after
+    told, total = 0, later
 
-    def tell(chains: "list[ChainProgress]") -> None:
-        nonlocal told
-        told = sum(c.finished_draws for c in chains)
+    def tell(finished: int, of: int) -> None:
+        nonlocal told, total
+        told, total = finished, of + later
         if progress is not None:
-            progress(told, sum(c.total_draws for c in chains) + later)
+            progress(told, max(told, total))
 
-    warm = nutpie.sample(
-        compiled,
-        draws=computation.draws if alone else watched,
-        tune=computation.tune,
-        chains=computation.chains,
-        cores=computation.cores,
-        seed=computation.seed,
-        target_accept=computation.target_accept,
+    if carried is None:
+        point = anchor(graph) if start is None else start
+        warm = _warmed_up(compiled, point, computation, computation.draws if alone else watched, tell)
+        if alone:
+            stats = warm["sample_stats"].to_dataset()[list(STATS)]
+            posterior = xr.DataTree.from_dict({"posterior": warm["posterior"].to_dataset(), "sample_stats": stats})
+            return Fit(posterior, graph, free, _left(warm, graph))
+        carried = _left(warm, graph)
+    stage, left = _with_jumps(compiled, graph, assumptions, computation, carried, rounds, lambda: tell(told + 1, total - later))
+    return Fit(_expanded(compiled, graph, stage), graph, free, left)
+
+
+def _warmed_up(compiled: Any, point: np.ndarray, c: Computation, draws: int, tell: Progress) -> xr.DataTree:
+    """Chains of nutpie from beside `point`, with what they were tuned to."""
+    import nutpie
+
+    beside = point + np.random.default_rng(c.seed).normal(0, NUDGE, point.size)
+
+    def told(chains: "list[ChainProgress]") -> None:
+        tell(sum(chain.finished_draws for chain in chains), sum(chain.total_draws for chain in chains))
+
+    tree: xr.DataTree = nutpie.sample(
+        dataclasses.replace(compiled, _make_initial_points=lambda seed: beside),
+        draws=draws,
+        tune=c.tune,
+        chains=c.chains,
+        cores=c.cores,
+        seed=c.seed,
+        target_accept=c.target_accept,
         save_warmup=True,
         progress_bar=False,
-        progress_callback=tell,
+        progress_callback=told,
         store_unconstrained=True,
         store_mass_matrix=True,
     )
+    return tree
+
+
+def _left(warm: xr.DataTree, graph: Graph) -> Left:
+    """What chains of nutpie leave."""
     stats = warm["sample_stats"].to_dataset()
-    posterior = xr.DataTree.from_dict({"posterior": warm["posterior"].to_dataset(), "sample_stats": stats[list(STATS)]})
     draws = stats["unconstrained_draw"].transpose("chain", "draw", ...).values
-    if not alone:
-        total = computation.chains * (computation.tune + watched) + later
+    half = draws.shape[1] // 2
+    scales = np.stack([_last_metric(warm, chain) for chain in range(len(draws))])
+    steps = stats["step_size_bar"].transpose("chain", "draw").values[:, -1]
+    stretches = tuple(Stretch.of(piece) for chain in draws for piece in (chain[:half], chain[half:]) if len(piece))
+    return Left(draws[:, -1], _tuned(steps, scales, draws, graph), stretches)
 
-        def one_more() -> None:
-            nonlocal told
-            told += 1
-            if progress is not None:
-                progress(told, max(told, total))
 
-        last = _with_jumps(compiled, graph, assumptions, computation, draws, warm, rounds, one_more)
-        posterior, draws = _expanded(compiled, warm["posterior"].to_dataset(), last), last.draws
-    return Fit(posterior, graph, [v.name for v in graph.model.free_RVs], draws[0, -1])
+def _tuned(steps: np.ndarray, scales: np.ndarray, draws: np.ndarray, graph: Graph) -> Tuning:
+    """With the covariance of what lies on a ridge estimated from `draws`, (chain, draw, dimension)."""
+    place, values = Layout(graph.model.initial_point()), graph.model.rvs_to_values
+    ridge = np.concatenate([np.ravel(place[values[v].name]) for v in graph.model.free_RVs if v.name in RIDGE])
+    own = draws[..., ridge] - draws[..., ridge].mean(1, keepdims=True)
+    flat, usual = own.reshape(-1, ridge.size), (scales[:, ridge] ** 2).mean(0)
+    return Tuning(steps, scales, ridge, (flat.T @ flat + SHRINK * np.diag(usual)) / (len(flat) + SHRINK))
 
 
 def _with_jumps(
-    compiled: Any, graph: Graph, a: Assumptions, c: Computation, draws: np.ndarray, warm: xr.DataTree, rounds: list[int],
-    tell: Callable[[], None],
-) -> Stage:  # fmt: skip
-    """The warmed-up chains carried on; what is learnt of the readings is learnt in `rounds`, which are left behind."""
+    compiled: Any, graph: Graph, a: Assumptions, c: Computation, begun: Left, rounds: list[int], tell: Callable[[], None]
+) -> tuple[Stage, Left]:
+    """Chains carried on from `begun`; what is learnt of the readings is learnt in `rounds`, which are left behind."""
     names = inspect.getclosurevars(compiled._make_logp_func).nonlocals["logp_shared_names"]
     data = [compiled._shared_data[name] for name in names]
     density, gradient = _density(compiled._raw_logp_fn), compiled._make_logp_func()
     target = Target(graph.model, lambda x: float(density(x, *data)[0]), lambda x: gradient(x, **compiled._shared_data))
-    scales = np.stack([_last_metric(warm, chain) for chain in range(len(draws))])
-    steps = warm["sample_stats"]["step_size_bar"].transpose("chain", "draw").values[:, -1]
-    place, half = Layout(graph.model.initial_point()), draws.shape[1] // 2
-    stretches = [piece for chain in draws for piece in (chain[:half], chain[half:])]
-    ends, points = draws[:, -1], np.concatenate([draws[:, half], draws[:, -1]])
-    levels = promising(known(graph.frame, place, a.restricted[:SEVERITIES]), points, target.density, c.cores)
+    place = Layout(graph.model.initial_point())
+    ends, earlier, stretches = begun.ends, begun.stretches, list[Stretch]()
+    levels = promising(known(graph.frame, place, a.restricted[:SEVERITIES]), ends, target.density, c.cores)
 
-    def carry_on(length: int, seed: int) -> Stage:
-        """Every chain, with jumps to where any has been so far."""
-        nonlocal ends, stretches
-        found = [promising(kind, ends, target.density, c.cores) for kind in learnt(stretches, graph.frame, place)]
+    def carry_on(length: int, seed: int, unsettled: np.ndarray) -> Stage:
+        """Every chain, with jumps to where any has been so far. unsettled : (dimension,), what the chains do not agree in."""
+        nonlocal ends
+        found = [promising(kind, ends, target.density, c.cores) for kind in learnt([*earlier, *stretches], graph.frame, place)]
         some = [(jumps, share) for jumps, share in zip([levels, *found], SHARES, strict=True) if jumps]
         kinds = [(jumps, round(TRIES * share / sum(s for _, s in some))) for jumps, share in some]
-        stage = sample(target, ends, steps, scales, kinds, length, seed, c.cores, tell)
-        ends, stretches = stage.draws[:, -1], [*stretches, *stage.draws]
+        kinds.append(([jump for jumps, _ in kinds for jump in jumps if unsettled[jump[0]].any()], UNSETTLED_TRIES))
+        stage = sample(target, ends, begun.tuning, kinds, length, seed, c.cores, tell)
+        ends = stage.draws[:, -1]
+        stretches.extend(Stretch.of(chain) for chain in stage.draws)
         return stage
 
+    apart = np.zeros(place.size, bool)
     for n, length in enumerate(rounds):
-        carry_on(length, c.seed + 1 + n)
+        carry_on(length, c.seed + 1 + n, apart)
     stages: list[Stage] = []
-    while len(stages) < HALVES:
-        stages.append(carry_on((c.draws + len(stages) % 2) // 2, c.seed + 100 * (len(stages) + 1)))
+    while len(stages) < QUARTERS:
+        stages.append(carry_on(-(-c.draws // 4), c.seed + 100 * (len(stages) + 1), apart))
         kept = joined(stages[len(stages) // 3 :])
-        if len(stages) > 1 and agree(kept.draws):
+        apart = unsettled(kept.draws)
+        if len(stages) > 1 and not apart.any():
             break
-    return kept
+    tuning = _tuned(begun.tuning.steps, begun.tuning.scales, kept.draws, graph)
+    return kept, Left(ends, tuning, tuple(stretches))
 
 
-def agree(draws: np.ndarray) -> bool:
-    """Whether (chain, draw, dimension) would pass the gate."""
+def unsettled(draws: np.ndarray) -> np.ndarray:
+    """(dimension,) of (chain, draw, dimension): what would not pass the gate."""
     every = xr.Dataset({"x": (("chain", "draw", "dimension"), draws)})
-    needed = ESS_A_CHAIN * len(draws)
-    fewest = min(float(azs.ess(every, method=method)["x"].min()) for method in ("bulk", "tail"))
-    return float(azs.rhat(every)["x"].max()) <= RHAT and fewest >= needed
+    with np.errstate(all="ignore"):  # what has not moved at all has no variance, and is not settled
+        fewest = np.minimum(*(azs.ess(every, method=method)["x"].values for method in ("bulk", "tail")))
+        settled: np.ndarray = (azs.rhat(every)["x"].values <= RHAT) & (fewest >= ESS_A_CHAIN * len(draws))
+    return ~settled
 
 
 @cache
@@ -227,15 +269,18 @@ def _last_metric(warm: xr.DataTree, chain: int) -> np.ndarray:
     return metric
 
 
-def _expanded(compiled: Any, like: xr.Dataset, stage: Stage) -> xr.DataTree:
-    """The draws by name, in the dimensions and coordinates of `like`, nutpie's own of the same model."""
+def _expanded(compiled: Any, graph: Graph, stage: Stage) -> xr.DataTree:
+    """The draws by name, in the dimensions and coordinates of the model."""
     expand = compiled._make_expand_func(0, 0, 0)
     named = [[expand(x, **compiled._shared_data) for x in chain] for chain in stage.draws]
-    dims = ("chain", "draw")
-    coords = {name: v for name, v in like.coords.items() if name != "draw"} | {"draw": np.arange(stage.draws.shape[1])}
-    values = {
-        name: ((*dims, *array.dims[2:]), np.array([[draw[name] for draw in chain] for chain in named]), array.attrs)
-        for name, array in like.data_vars.items()
-    }
-    stats = xr.Dataset({name: (dims, v) for name, v in stage.stats.items()}, {d: coords[d] for d in dims}, {"jumped": stage.jumped})
-    return xr.DataTree.from_dict({"posterior": xr.Dataset(values, coords, like.attrs), "sample_stats": stats})
+    chains, draws = stage.draws.shape[:2]
+    of_draw = {"chain": np.arange(chains), "draw": np.arange(draws)}
+    values = {}
+    for v in graph.model.free_RVs:
+        array = np.array([[draw[v.name] for draw in chain] for chain in named])
+        dims = graph.model.named_vars_to_dims.get(v.name) or [f"{v.name}_dim_{n}" for n in range(array.ndim - 2)]
+        values[v.name] = (("chain", "draw", *dims), array)
+    used = {d for dims, _ in values.values() for d in dims}
+    coords = of_draw | {d: list(v) for d, v in graph.model.coords.items() if d in used and v is not None}
+    stats = xr.Dataset({name: (("chain", "draw"), v) for name, v in stage.stats.items()}, of_draw, {"jumped": stage.jumped})
+    return xr.DataTree.from_dict({"posterior": xr.Dataset(values, coords), "sample_stats": stats})

@@ -20,6 +20,7 @@ the posterior is left as it is. Differences of past chains as proposals: ter Bra
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import combinations
+from typing import NamedTuple
 
 import numpy as np
 
@@ -44,18 +45,33 @@ class Layout(dict[str, np.ndarray]):
         parts = np.split(np.arange(ends[-1]), ends[:-1])
         super().__init__({n: part.reshape(v.shape) for (n, v), part in zip(point.items(), parts, strict=True)})
 
+    @property
+    def size(self) -> int:
+        """Dimensions of a draw."""
+        return sum(part.size for part in self.values())
 
-def learnt(stretches: list[np.ndarray], f: Frame, place: Layout) -> list[Jumps]:
-    """Where any two of `stretches`, (draw, dimension) pieces of warm-up, differ: in courses alone, in levels alone, in both.
+
+class Stretch(NamedTuple):
+    """What is kept of a piece of a chain; each (dimension,)."""
+
+    mean: np.ndarray
+    variance: np.ndarray
+
+    @classmethod
+    def of(cls, draws: np.ndarray) -> "Stretch":
+        """draws : (draw, dimension)."""
+        return cls(draws.mean(0), draws.var(0))
+
+
+def learnt(stretches: Sequence[Stretch], f: Frame, place: Layout) -> list[Jumps]:
+    """Where any two of `stretches` of warm-up differ: in courses alone, in levels alone, in both.
 
     Apart, since levels drift and are many, and a month of a course that has two readings is tried the more often.
     """
-    mean = [s.mean(0) for s in stretches]
-    variance = [s.var(0) for s in stretches]
     kinds: list[Jumps] = [[], [], []]
-    for i, j in combinations(range(len(stretches)), 2):
-        difference = mean[i] - mean[j]
-        apart = np.abs(difference) > APART * np.sqrt((variance[i] + variance[j]) / 2)
+    for one, other in combinations(stretches, 2):
+        difference = one.mean - other.mean
+        apart = np.abs(difference) > APART * np.sqrt((one.variance + other.variance) / 2)
         for kind, block in _blocks(apart, place, f):
             kinds[kind].append((block, difference[block]))
     return kinds

@@ -99,7 +99,7 @@ def screen(fitted: Fit, assumptions: Assumptions, computation: Computation) -> l
         at = np.concatenate([np.ravel(start[n]) for n in shapes])
         for how in (SCREEN, LONGER):
             short = fit(f, assumptions, computation.model_copy(update=how), start=at)
-            there, at = _restricted(_ended(short), assumptions, LAST).mean(0), short.end
+            there, at = _restricted(_ended(short), assumptions, LAST).mean(0), short.left.ends[0]
             other = np.abs(there - here) > OTHER_ANSWERS
             alike = np.abs(by_draw[:, other] - there[other]).mean(1) < OTHER_ANSWERS if other.any() else np.ones(1)
             gap = level - float(_ended(short).posterior["sample_stats"]["logp"].mean())

@@ -1,6 +1,7 @@
 """Hamiltonian steps with jumps between them: PyMC's NUTS with the steps and metric that nutpie's warm-up found.
 
-nutpie samples a chain from beginning to end and lets nothing come between two draws; PyMC's step method does.
+nutpie samples a chain from beginning to end and lets nothing come between two draws; PyMC's step method does. It also lets a few
+coordinates have a covariance of their own, where they lie on a ridge that a diagonal metric does not see.
 """
 
 import threading
@@ -13,6 +14,7 @@ import numpy as np
 import pymc as pm
 from pymc.blocking import RaveledVars
 from pymc.step_methods.hmc.quadpotential import QuadPotentialDiag
+from scipy.linalg import solve_triangular
 
 from model.jumps import Jumps, jumped
 
@@ -27,6 +29,40 @@ class Target:
     model: pm.Model
     density: Callable[[np.ndarray], float]
     gradient: Callable[[np.ndarray], tuple[float, np.ndarray]]
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """steps : (chain,) lengths. scales : (chain, dimension) standard deviations of the metric. ridge : (n,) coordinates of which it
+    has a `covariance`, (n, n), instead."""
+
+    steps: np.ndarray
+    scales: np.ndarray
+    ridge: np.ndarray
+    covariance: np.ndarray
+
+
+class _Metric(QuadPotentialDiag):
+    def __init__(self, scales: np.ndarray, tuning: Tuning, rng: np.random.Generator) -> None:
+        super().__init__(scales**2, rng=rng)
+        self._ridge, self._covariance = tuning.ridge, tuning.covariance
+        self._root = np.linalg.cholesky(tuning.covariance).T
+
+    def velocity(self, x: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+        v: np.ndarray = np.multiply(x, self.v, out=out)
+        v[self._ridge] = self._covariance @ x[self._ridge]
+        return v
+
+    def random(self) -> np.ndarray:
+        p: np.ndarray = super().random()
+        p[self._ridge] = solve_triangular(self._root, p[self._ridge] * self.s[self._ridge])
+        return p
+
+    def energy(self, x: np.ndarray, velocity: np.ndarray | None = None) -> float:
+        return float(0.5 * np.dot(x, self.velocity(x) if velocity is None else velocity))
+
+    def velocity_energy(self, x: np.ndarray, v_out: np.ndarray) -> float:
+        return self.energy(x, self.velocity(x, v_out))
 
 
 @dataclass(frozen=True)
@@ -58,8 +94,7 @@ class _Density:
 def sample(
     target: Target,
     starts: np.ndarray,
-    step_sizes: np.ndarray,
-    scales: np.ndarray,
+    tuning: Tuning,
     kinds: list[tuple[Jumps, int]],
     draws: int,
     seed: int,
@@ -67,15 +102,15 @@ def sample(
     tell: Callable[[], None],
 ) -> Stage:
     """`draws` of each chain from `starts` (chain, dimension), jumps of `kinds` before each; one thread a chain, the kernels and XLA run
-    without Python's lock. scales : (chain, dimension) standard deviations of the metric. `tell` is called at each draw.
-    """  # fmt: skip
+    without Python's lock. `tell` is called at each draw.
+    """
     origin, over = target.model.initial_point(), threading.Event()
 
     def chain(c: int) -> tuple[np.ndarray, list[dict[str, Any]], int]:
         rng = np.random.default_rng([seed, c])
         step = pm.NUTS(
             model=target.model, initial_point=origin, logp_dlogp_func=_Density(target), adapt_step_size=False, rng=rng.spawn(1)[0],
-            potential=QuadPotentialDiag(scales[c] ** 2, rng=rng.spawn(1)[0]), step_scale=step_sizes[c] * starts.shape[1] ** 0.25,
+            potential=_Metric(tuning.scales[c], tuning, rng.spawn(1)[0]), step_scale=tuning.steps[c] * starts.shape[1] ** 0.25,
         )  # fmt: skip
         step.tune = False
         x, visited, stats, accepted = starts[c], np.empty((draws, starts.shape[1])), [], 0

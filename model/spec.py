@@ -127,7 +127,7 @@ class Assumptions(_Record):
 class Computation(_Record):
     """How it is computed. The same record, panel and lock file give the same draws, bit for bit, on one machine."""
 
-    draws: int = 1000
+    draws: int = 1000  # a chain; sampled by quarters, two at least, until the chains agree
     tune: int = 400
     chains: int = 2
     cores: int = 2

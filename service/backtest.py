@@ -175,7 +175,7 @@ def _rows(stretch: Stretch) -> Iterator[dict[str, Any]]:
 def _fitted(panel: Panel, stretch: Stretch, as_of: datetime, before: _Held | None) -> _Held:
     a, c = stretch.assumptions, stretch.computation
     f = frame(panel, a, capacity=stretch.capacity)
-    start = continued(before.fit, f) if before else None
-    result = fit(f, a, c if start is None else c.model_copy(update={"tune": WARM_TUNE}), start=start)
+    left = continued(before.fit, f) if before else None
+    result = fit(f, a, c) if left is None else fit(f, a, c.model_copy(update={"tune": WARM_TUNE}), start=left.ends[0])
     draws = draws_of(result.posterior["posterior"].to_dataset(), c.probability_draws)
     return _Held(result, as_of, result.graph, draws)

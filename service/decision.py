@@ -31,7 +31,7 @@ Kind = Literal["nothing", "weigh", "fit"]
 
 @dataclass(frozen=True)
 class Decision:
-    """why : for the record and for people. current : id of the snapshot whose fit's draws are to be weighed."""
+    """why : for the record and for people. current : id of the snapshot whose fit's draws are to be weighed, or its chains carried on."""
 
     kind: Kind
     why: str
@@ -65,7 +65,7 @@ def decide(
     if age < -A_MOMENT:
         return Decision("fit", f"the last fit is of {fit['fitted_at']}, which this machine's clock has not reached")
     if age >= FIT_EVERY:
-        return Decision("fit", f"the last fit is {age.days} days old")
+        return Decision("fit", f"the last fit is {age.days} days old", name)
     if datetime.fromisoformat(fit["as_of"]) > datetime.fromisoformat(panel.attrs["as_of"]):
         return Decision("fit", f"the last fit knew figures as of {fit['as_of']}, later than what is asked")
     asking = [c["name"] for c in fit.get("checks", ()) if c["outcome"] != "PASS" and c["name"] not in OF_ANSWERS]

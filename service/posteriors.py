@@ -16,11 +16,13 @@ import xarray as xr
 from data.panel import Panel
 from data.store import Store
 from model.checks import Check, figure_checks, outcome, records, run_checks, weight_checks
-from model.fit import Fit, fit
+from model.fit import Fit, Left, continued, fit
 from model.frame import Frame, frame
 from model.graph import Graph, graph_of
+from model.jumps import Stretch
 from model.layers import draws_of
 from model.modes import screen
+from model.nuts import Tuning
 from model.pointwise import health
 from model.probabilities import abstentions
 from model.reweigh import Draws, reweighed
@@ -37,6 +39,8 @@ WORK = "work"
 REFUSED = ".refused"
 """What is left of a fit that failed its checks: its seed is not tried again on these figures."""
 FIT = "fit"
+GROUPS = ("posterior", "sample_stats", "left")
+"""What is stored of a fit; the last is what the next begins with."""
 
 
 class NothingToFit(ValueError):
@@ -49,9 +53,8 @@ class NeedsFit(ValueError):
 
 @dataclass(frozen=True)
 class Posterior:
-    """tree : groups posterior and sample_stats. Of a fit made now, health too; where draws were weighed, ``fit``, with posterior,
-    sample_stats and panel of the fit that they are of. fit : that one's ``snapshot``, ``as_of``, ``fitted_at`` and ``checks``, else None.
-    attempts : of a fit, how each went.
+    """tree : :data:`GROUPS`. Of a fit made now, health too; where draws were weighed, ``fit``, with these and the panel of the fit that
+    they are of. fit : that one's ``snapshot``, ``as_of``, ``fitted_at`` and ``checks``, else None. attempts : of a fit, how each went.
     """
 
     tree: xr.DataTree
@@ -73,10 +76,14 @@ def answerable(panel: Panel, a: Assumptions) -> None:
         raise NothingToFit(f"no unit can be answered as of {panel.attrs['as_of']}; {why}. Ingest more months, or a longer history")
 
 
-def weighed(tree: xr.DataTree, meta: dict[str, Any], panel: Panel, a: Assumptions, c: Computation) -> Posterior:
-    """The draws of the fit behind a snapshot, given `panel`. tree : the snapshot's. meta : its ``id``, and ``fit``, or ``as_of``,
-    ``fitted_at`` and ``checks``. a : what was assumed then. Raises NeedsFit."""
-    made = tree[FIT] if FIT in tree.children else tree
+def fit_of(tree: xr.DataTree) -> xr.DataTree:
+    """What a snapshot's `tree` has of its fit: groups posterior, sample_stats, left and panel."""
+    return tree.children.get(FIT, tree)
+
+
+def weighed(made: xr.DataTree, meta: dict[str, Any], panel: Panel, a: Assumptions, c: Computation) -> Posterior:
+    """The draws of the fit behind a snapshot, given `panel`. made : what is :func:`fit_of` it. meta : its ``id``, and ``fit``, or
+    ``as_of``, ``fitted_at`` and ``checks``. a : what was assumed then. Raises NeedsFit."""
     graph = graph_of(frame(made["panel"].to_dataset(), a), a)
     f = frame(panel, a, capacity=graph.frame.capacity)
     if f.structure != graph.frame.structure:
@@ -95,7 +102,7 @@ def weighed(tree: xr.DataTree, meta: dict[str, Any], panel: Panel, a: Assumption
     if outcome(weights) != "PASS":
         raise NeedsFit("; ".join(f"{w.name} is {w.value:.2f}, and may be {w.threshold:.2f}" for w in weights if w.outcome != "PASS"))
     groups = {"posterior": _like(drawn, told.draws), "sample_stats": xr.Dataset()}
-    groups |= {f"{FIT}/{name}": made[name].to_dataset() for name in ("posterior", "sample_stats", "panel")}
+    groups |= {f"{FIT}/{name}": made[name].to_dataset() for name in (*GROUPS, "panel") if name in made.children}
     return Posterior(xr.DataTree.from_dict(groups), told.graph, [*of_fit, *weights], a, c, came)
 
 
@@ -108,24 +115,29 @@ def _like(drawn: xr.Dataset, draws: Draws) -> xr.Dataset:
     return xr.Dataset(values, coords | of_draw, drawn.attrs)
 
 
-def fitted(panel: Panel, assumptions: Assumptions, computation: Computation, step: Step, aside: Store | None) -> Posterior:
-    """A fit, its checks, and if it fails them another. aside : where fits are put aside."""
+def fitted(
+    panel: Panel, assumptions: Assumptions, computation: Computation, step: Step, aside: Store | None, last: xr.DataTree | None = None
+) -> Posterior:
+    """A fit, its checks, and if it fails them another. aside : where fits are put aside. last : :func:`fit_of` a snapshot of the same
+    model; the first fit carries its chains on where it can, another one begins afresh."""
     f, attempts = frame(panel, assumptions), list[dict[str, Any]]()
+    left = None if last is None else _carried(last, f, assumptions)
     for place, tried in _tries(aside, panel, assumptions, computation).items():
         with step("compiling and sampling" if not attempts else f"sampling again, seed {tried.seed}") as tell:
-            result, found = _made(aside, place, f, assumptions, tried, tell)
+            result, found = _made(aside, place, f, assumptions, tried, tell, None if attempts else left)
         with step("looking for rival modes"):
             rivals = screen(result, assumptions, tried)
         with step("checking"):
             compared = health(result, seed=tried.seed)
             checks = [*run_checks(result.posterior, result.free, rivals), *figure_checks(compared)]
-        attempts.append({"seed": tried.seed, "found": found, "gate": outcome(checks), "checks": records(checks)})
+        began = "afresh" if attempts or left is None else "where the last fit ended"
+        attempts.append({"seed": tried.seed, "found": found, "began": began, "gate": outcome(checks), "checks": records(checks)})
         if outcome(checks) != "FAIL":
             break
         if aside is not None:
             aside.write(place + REFUSED, orjson.dumps(attempts[-1]))
             aside.delete(place)
-    tree = xr.DataTree.from_dict({name: result.posterior[name].to_dataset() for name in ("posterior", "sample_stats")})
+    tree = kept(result)
     tree["health"] = compared
     return Posterior(tree, result.graph, checks, assumptions, tried, attempts=tuple(attempts))
 
@@ -165,18 +177,47 @@ def _place(panel: Panel, a: Assumptions, c: Computation) -> str:
     return f"{WORK}/{key(panel, a, c)}.nc"
 
 
-def _kept(result: Fit) -> xr.DataTree:
-    end = xr.Dataset({"end": ("dimension", result.end)})
-    return xr.DataTree.from_dict({name: result.posterior[name].to_dataset() for name in ("posterior", "sample_stats")} | {"end": end})
+def kept(result: Fit) -> xr.DataTree:
+    """What of a fit is stored, in :data:`GROUPS`."""
+    left = result.left
+    of_left = xr.Dataset(
+        {
+            "end": (("chain", "dimension"), left.ends),
+            "step": ("chain", left.tuning.steps),
+            "scale": (("chain", "dimension"), left.tuning.scales),
+            "ridge": ("on_ridge", left.tuning.ridge),
+            "covariance": (("on_ridge", "with_ridge"), left.tuning.covariance),
+            "stretch_mean": (("stretch", "dimension"), np.array([s.mean for s in left.stretches])),
+            "stretch_variance": (("stretch", "dimension"), np.array([s.variance for s in left.stretches])),
+        }
+    )
+    return xr.DataTree.from_dict({name: result.posterior[name].to_dataset() for name in GROUPS[:2]} | {GROUPS[2]: of_left})
 
 
-def _made(aside: Store | None, place: str, f: Frame, a: Assumptions, c: Computation, tell: Tell) -> tuple[Fit, bool]:
+def _remembered(tree: xr.DataTree, graph: Graph) -> Fit:
+    """The fit of `graph` that was stored as `tree`."""
+    left = tree[GROUPS[2]].to_dataset()
+    stretches = zip(left["stretch_mean"].values, left["stretch_variance"].values, strict=True)
+    posterior = xr.DataTree.from_dict({name: tree[name].to_dataset() for name in GROUPS[:2]})
+    tuning = Tuning(*(left[name].values for name in ("step", "scale", "ridge", "covariance")))
+    leaves = Left(left["end"].values, tuning, tuple(Stretch(*of) for of in stretches))
+    return Fit(posterior, graph, [v.name for v in graph.model.free_RVs], leaves)
+
+
+def _carried(last: xr.DataTree, f: Frame, a: Assumptions) -> Left | None:
+    """What the fit behind a snapshot left, carried to `f`; None where that is of another structure."""
+    if GROUPS[2] not in last.children:
+        return None
+    return continued(_remembered(last, graph_of(frame(last["panel"].to_dataset(), a, capacity=f.capacity), a)), f)
+
+
+def _made(aside: Store | None, place: str, f: Frame, a: Assumptions, c: Computation, tell: Tell, left: Left | None) -> tuple[Fit, bool]:
     """The fit, and whether it was found put aside."""
     if aside is not None and (found := _recalled(aside, place, f, a)):
         return found, True
-    result = fit(f, a, c, tell)
+    result = fit(f, a, c, tell, after=left)
     if aside is not None:
-        aside.write(place, to_netcdf(_kept(result)))
+        aside.write(place, to_netcdf(kept(result)))
     return result, False
 
 
@@ -187,9 +228,6 @@ def _recalled(store: Store, place: str, f: Frame, a: Assumptions) -> Fit | None:
     except FileNotFoundError:
         return None
     try:
-        tree = from_netcdf(content)
-    except (OSError, ValueError):
+        return _remembered(from_netcdf(content), graph_of(f, a))
+    except (KeyError, OSError, ValueError):
         return None
-    posterior = xr.DataTree.from_dict({name: tree[name].to_dataset() for name in ("posterior", "sample_stats")})
-    graph = graph_of(f, a)
-    return Fit(posterior, graph, [v.name for v in graph.model.free_RVs], tree["end"].to_dataset()["end"].values)

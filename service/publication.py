@@ -30,7 +30,7 @@ from service.changes import changes, lost, unexplained
 from service.decision import Decision, versions
 from service.job import Job, Outcome, Step
 from service.netcdf import from_netcdf, to_netcdf
-from service.posteriors import NeedsFit, Posterior, answerable, done_with, fitted, weighed
+from service.posteriors import NeedsFit, Posterior, answerable, done_with, fit_of, fitted, weighed
 from service.report import render
 from service.snapshots import (
     CONTEXT,
@@ -66,18 +66,20 @@ def concluded(posterior: Posterior, panel: Panel, step: Step) -> xr.Dataset:
 def in_one(job: Job, decision: Decision) -> tuple[Decision, Outcome]:
     """A refresh of a panel that is fitted in one piece, and the decision that was acted on."""
     answerable(job.panel, job.assumptions)
-    posterior = None
-    if decision.kind == "weigh":
+    posterior = last = None
+    if decision.current:
         try:
-            with job.step("weighing the draws there are"):
-                meta = job.store.manifest(str(decision.current))
-                then = Assumptions(**meta["assumptions"]), Computation(**meta["computation"])
-                posterior = weighed(from_netcdf(job.store.read(meta["id"], NETCDF)), meta, job.panel, *then)
+            meta = job.store.manifest(decision.current)
+            last = fit_of(from_netcdf(job.store.read(meta["id"], NETCDF)))
+            if decision.kind == "weigh":
+                with job.step("weighing the draws there are"):
+                    then = Assumptions(**meta["assumptions"]), Computation(**meta["computation"])
+                    posterior = weighed(last, meta, job.panel, *then)
         except (NeedsFit, Damaged, NoSnapshot) as error:
             decision = Decision("fit", f"the draws there are cannot stand for it: {error}")
             job.run.know(decision=vars(decision))
     if posterior is None:
-        posterior = fitted(job.panel, job.assumptions, job.computation, job.step, job.store.store)
+        posterior = fitted(job.panel, job.assumptions, job.computation, job.step, job.store.store, last)
     job.run.know(attempts=posterior.attempts)
     if not may_be_published(posterior.checks, job.accept_review):
         return decision, Outcome(None, posterior.checks, [])

@@ -38,7 +38,7 @@ from model.spec import Assumptions, Computation
 from service.decision import Decision, versions
 from service.job import Job, Outcome, Tell
 from service.netcdf import from_netcdf, to_netcdf
-from service.posteriors import WORK, NeedsFit, NothingToFit, Posterior, answerable, fitted, key, weighed
+from service.posteriors import WORK, NeedsFit, NothingToFit, Posterior, answerable, fit_of, fitted, key, weighed
 from service.publication import concluded, put, titles, told_of, what_ifs
 from service.snapshots import SHARDS, WHAT_IF, Damaged, NoSnapshot, SnapshotStore
 from service.workers import processes
@@ -55,7 +55,8 @@ TELLING = 200
 
 @dataclass(frozen=True)
 class Task:
-    """All that a worker needs: it sees neither the log nor the store. before : the shard's last posterior and its meta, to be weighed."""
+    """All that a worker needs: it sees neither the log nor the store. before : the shard's last posterior and its meta, to be weighed if
+    `weigh`, and otherwise for the next fit to begin with."""
 
     name: str
     panel: Panel
@@ -63,11 +64,12 @@ class Task:
     assumptions: Assumptions
     computation: Computation
     before: tuple[bytes, dict[str, Any]] | None = None
+    weigh: bool = False
 
     @property
     def place(self) -> str:
         """Where it is put aside once it is done."""
-        return f"{WORK}/{self.name}-{key(self.panel, self.assumptions, self.computation)}{'-w' if self.before else ''}.zip"
+        return f"{WORK}/{self.name}-{key(self.panel, self.assumptions, self.computation)}{'-w' if self.weigh else ''}.zip"
 
 
 @dataclass(frozen=True)
@@ -118,17 +120,19 @@ def work(task: Task) -> Done:
 def _worked(task: Task) -> Done:
     """The shard's posterior, weighed or fitted, and what it says."""
     began, a, c, decision = datetime.now(UTC), task.assumptions, task.computation, Decision("fit", "no draws to weigh")
-    posterior = None
+    posterior = last = None
     if task.before:
         content, meta = task.before
+        last, decision = fit_of(from_netcdf(content)), Decision("fit", "asked for")
         try:
-            posterior = weighed(from_netcdf(content), meta, task.panel, Assumptions(**meta["assumptions"]), c)
-            decision = Decision("weigh", "there are new figures, or a new month")
+            if task.weigh:
+                posterior = weighed(last, meta, task.panel, Assumptions(**meta["assumptions"]), c)
+                decision = Decision("weigh", "there are new figures, or a new month")
         except NeedsFit as error:
             decision = Decision("fit", f"the draws there are cannot stand for it: {error}")
     if posterior is None:
         answerable(task.panel, a)
-        posterior = fitted(task.panel, a, c, quiet, None)
+        posterior = fitted(task.panel, a, c, quiet, None, last)
     return said(task, posterior, decision, began)
 
 
@@ -251,16 +255,19 @@ def in_shards(job: Job, decision: Decision, units: int, address: str) -> tuple[D
     answerable(job.panel, job.assumptions)
     one, aside, run = job.computation.model_copy(update={"cores": 1}), job.store.store, job.run
     shards, then = plan(job.watch, units), dict[str, Any]()
-    if decision.kind == "weigh":
-        then = job.store.manifest(str(decision.current))
+    if decision.current:
+        then = job.store.manifest(decision.current)
         if {n: list(w.families) for n, w in shards.items()} != {n: told["families"] for n, told in then.get("shards", {}).items()}:
             decision, then = Decision("fit", "the shards are not those of the current snapshot"), {}
             run.know(decision=vars(decision))
+    before = {name: _before(job.store, then, name) for name in shards}
+    weigh = decision.kind == "weigh"
     tasks = [
-        Task(name, part(job.panel, of), titles(of), job.assumptions, one, _before(job.store, then, name)) for name, of in shards.items()
+        Task(name, part(job.panel, of), titles(of), job.assumptions, one, before[name], weigh and before[name] is not None)
+        for name, of in shards.items()
     ]
     # The draws there are were drawn under these.
-    pool = then.get("pooled")
+    pool = then.get("pooled") if weigh else None
     if decision.kind == "fit" and len(tasks) > POOLED:
         first = [tasks[n] for n in np.unique(np.linspace(0, len(tasks) - 1, POOLED).round().astype(int))]
         with job.step(f"{len(first)} shards, for what all share") as tell:

@@ -49,6 +49,7 @@ def test_a_fit_that_is_a_week_old_is_made_anew_only_where_something_is_new(publi
     assert decide(store, panel("known"), A, C, now=late).kind == "nothing"
     told = decide(store, panel("newer"), A, C, now=late)
     assert (told.kind, told.why) == ("fit", "the last fit is 7 days old")
+    assert told.current == store.current_id(), "whose chains are carried on"
 
 
 def test_the_age_of_weighed_draws_is_that_of_their_fit(published):

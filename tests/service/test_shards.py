@@ -26,7 +26,7 @@ from model.spec import Assumptions, Computation
 from service.app import create_app
 from service.decision import Decision
 from service.netcdf import from_netcdf
-from service.posteriors import Posterior
+from service.posteriors import Posterior, kept
 from service.publication import titles
 from service.refresh import refresh
 from service.runs import records
@@ -105,9 +105,8 @@ def settings(tmp_path_factory):
     of_shard = COMPUTATION.model_copy(update={"cores": 1})
     for name, (of, panel) in read(log, AS_OF).items():
         made = fit(frame(panel, A), A, Computation(draws=120, tune=200, chains=1, cores=1))
-        tree = xr.DataTree.from_dict({group: made.posterior[group].to_dataset() for group in ("posterior", "sample_stats")})
         task = Task(name, panel, titles(of), A, of_shard)
-        done = said(task, Posterior(tree, made.graph, checks, A, of_shard), Decision("fit", "put aside"), datetime.now(UTC))
+        done = said(task, Posterior(kept(made), made.graph, checks, A, of_shard), Decision("fit", "put aside"), datetime.now(UTC))
         store.store.write(task.place, done.packed())
     return settings
 
