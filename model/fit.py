@@ -132,7 +132,7 @@ def fit(
     """Sample the posterior. `progress` is told (steps done, steps in all) over all chains, warm-up included.
 
     start : (dimension,), on the unconstrained scale; by default the :func:`anchor`. after : what an earlier fit left, :func:`continued`;
-    its chains are carried on, if they are several and as many, and there is no warm-up but that of the jumps.
+    as many chains, and several; they are carried on, and there is no warm-up but that of the jumps.
     """
     graph = graph_of(f, assumptions)
     compiled = _compiled(graph.equations)
@@ -141,7 +141,6 @@ def fit(
     alone = computation.chains == 1
     watched, *rounds = (min(n, computation.draws) for n in (WATCHED, *ROUNDS))
     later = 0 if alone else computation.chains * (sum(rounds) + computation.draws)
-    carried = None if alone or after is None or len(after.ends) != computation.chains else after
     told, total = 0, later
 
     def tell(finished: int, of: int) -> None:
@@ -150,15 +149,16 @@ def fit(
         if progress is not None:
             progress(told, max(told, total))
 
-    if carried is None:
+    begun = after
+    if begun is None:
         point = anchor(graph) if start is None else start
         warm = _warmed_up(compiled, point, computation, computation.draws if alone else watched, tell)
         if alone:
             stats = warm["sample_stats"].to_dataset()[list(STATS)]
             posterior = xr.DataTree.from_dict({"posterior": warm["posterior"].to_dataset(), "sample_stats": stats})
             return Fit(posterior, graph, free, _left(warm, graph))
-        carried = _left(warm, graph)
-    stage, left = _with_jumps(compiled, graph, assumptions, computation, carried, rounds, lambda: tell(told + 1, total - later))
+        begun = _left(warm, graph)
+    stage, left = _with_jumps(compiled, graph, assumptions, computation, begun, rounds, lambda: tell(told + 1, total - later))
     return Fit(_expanded(compiled, graph, stage), graph, free, left)
 
 

@@ -121,7 +121,7 @@ def fitted(
     """A fit, its checks, and if it fails them another. aside : where fits are put aside. last : :func:`fit_of` a snapshot of the same
     model; the first fit carries its chains on where it can, another one begins afresh."""
     f, attempts = frame(panel, assumptions), list[dict[str, Any]]()
-    left = None if last is None else _carried(last, f, assumptions)
+    left = None if last is None else _carried(last, f, assumptions, computation)
     for place, tried in _tries(aside, panel, assumptions, computation).items():
         with step("compiling and sampling" if not attempts else f"sampling again, seed {tried.seed}") as tell:
             result, found = _made(aside, place, f, assumptions, tried, tell, None if attempts else left)
@@ -204,11 +204,12 @@ def _remembered(tree: xr.DataTree, graph: Graph) -> Fit:
     return Fit(posterior, graph, [v.name for v in graph.model.free_RVs], leaves)
 
 
-def _carried(last: xr.DataTree, f: Frame, a: Assumptions) -> Left | None:
-    """What the fit behind a snapshot left, carried to `f`; None where that is of another structure."""
+def _carried(last: xr.DataTree, f: Frame, a: Assumptions, c: Computation) -> Left | None:
+    """What the fit behind a snapshot left, carried to `f`; None where that is of another structure, or of other chains."""
     if GROUPS[2] not in last.children:
         return None
-    return continued(_remembered(last, graph_of(frame(last["panel"].to_dataset(), a, capacity=f.capacity), a)), f)
+    left = continued(_remembered(last, graph_of(frame(last["panel"].to_dataset(), a, capacity=f.capacity), a)), f)
+    return left if left is not None and len(left.ends) == c.chains > 1 else None
 
 
 def _made(aside: Store | None, place: str, f: Frame, a: Assumptions, c: Computation, tell: Tell, left: Left | None) -> tuple[Fit, bool]:

@@ -161,7 +161,7 @@ def tasks(settings, snapshot):
     manifest, found = store.manifest(snapshot), []
     for name, (of, panel) in read(log, LATER).items():
         before = store.read(snapshot, f"{SHARDS}/{name}.nc"), {"id": snapshot, **manifest["shards"][name]}
-        found.append(Task(name, panel, titles(of), A, COMPUTATION.model_copy(update={"cores": 1}), before))
+        found.append(Task(name, panel, titles(of), A, COMPUTATION.model_copy(update={"cores": 1}), before, weigh=True))
     return found
 
 
