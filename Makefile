@@ -39,7 +39,8 @@ validate: .venv/.installed  ## calibration on simulated worlds, parts, real figu
 bench: .venv/.installed  ## speed of kernel, compiling and fit, beside others' -> docs/performance.md (about a quarter of an hour; g++)
 	@PYTHONPATH=.:benchmarks OMP_NUM_THREADS=1 $(BIN)/python benchmarks/run.py
 
-faults: .venv/.installed  ## what a nightly refresh survives, counted -> docs/faults.md (root, for a full disk; half an hour)
+faults: .venv/.installed  ## what a nightly refresh survives, counted -> docs/faults.md (root, for a full disk; an hour)
+	@[ .tools/s3/.installed -nt locks/s3.txt ] || scripts/install s3 .tools/s3
 	@PYTHONPATH=.:benchmarks $(BIN)/python benchmarks/faults.py
 
 locks: .venv/.installed  ## resolve the lock files anew (needs the network)

@@ -11,6 +11,7 @@ import random
 import resource
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -20,6 +21,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import httpx
 import reproducible
 from measure import ROOT
 from rich.console import Console
@@ -30,6 +32,7 @@ import calls
 from support import csv, simulated_csv
 
 from data.log import ReleaseLog
+from data.store import LEASE_SECONDS, open_store
 from service.decision import FIT_EVERY
 from service.runs import last
 from service.snapshots import SnapshotStore
@@ -50,7 +53,7 @@ MANY = 50
 talk = Console(stderr=True)
 
 
-def refresh(store: Path, *options: str, **how) -> subprocess.Popen:
+def refresh(store: Path | str, *options: str, **how) -> subprocess.Popen:
     command = [
         sys.executable,
         "-m",
@@ -88,9 +91,16 @@ def base() -> Path:
 class Trial:
     """A copy of the store, and what must hold of it whatever happens."""
 
-    def __init__(self, place: Path) -> None:
+    def __init__(self, place: Path | str) -> None:
+        """place : a folder, or the URL of a place in a bucket."""
         self.place = place
-        shutil.copytree(base(), place, symlinks=True, dirs_exist_ok=True)
+        if isinstance(place, Path):
+            shutil.copytree(base(), place, symlinks=True, dirs_exist_ok=True)
+        else:
+            there = open_store(place)
+            for file in filter(Path.is_file, base().rglob("*")):
+                if not file.name.startswith("."):
+                    there.write(file.relative_to(base()).as_posix(), file.read_bytes())
         self.before, self.log = self.store().current_id(), ReleaseLog(f"{place}/log").fingerprint()
 
     def store(self) -> SnapshotStore:
@@ -114,9 +124,15 @@ class Trial:
             found.append(f"on record as {record and record['outcome']}")
         following = refresh(self.place, "--accept-review")
         said, _ = following.communicate()
+        if following.returncode == BUSY and not isinstance(self.place, Path):
+            time.sleep(LEASE_SECONDS)  # whoever could not reach the bucket could not give its lock back
+            following = refresh(self.place, "--accept-review")
+            said, _ = following.communicate()
         if following.returncode not in (DONE, NOTHING_NEW):
             found.append(f"the next refresh ends with {following.returncode}: {said[-300:]}")
-        left = [p.name for p in (self.place / "snapshots").glob(".*")] + [p.name for p in (self.place / "work").glob("*")]
+        left = self.store().store.names("work")
+        if isinstance(self.place, Path):
+            left += [p.name for p in (self.place / "snapshots").glob(".*")]
         if left:
             found.append(f"left behind: {left}")
         if self.store().load().meta["as_of"][:10] != NOW:
@@ -193,6 +209,67 @@ def read_only(_: Path) -> tuple[list[str], str]:
         wrong += [] if served == one.before else [f"serves {served}"]
         subprocess.run(["mount", "-o", "remount,rw", str(disk)], check=True)
         return wrong + one.wrong(("published",)), "every write"
+
+
+@contextmanager
+def _bucket() -> Iterator[tuple[str, subprocess.Popen]]:
+    """URL of a place in a bucket, and the server that speaks S3; the environment has what clients need."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with tempfile.TemporaryDirectory() as cache:
+        server = subprocess.Popen([ROOT / ".tools/s3/bin/moto_server", "-H", "127.0.0.1", "-p", str(port)], stderr=subprocess.DEVNULL)
+        address = f"http://127.0.0.1:{port}"
+        for name, value in {"ENDPOINT_URL": address, "ACCESS_KEY_ID": "a", "SECRET_ACCESS_KEY": "b", "REGION": "us-east-1"}.items():
+            os.environ[f"AWS_{name}"] = value
+        os.environ["QUIETQUOTA_CACHE"] = cache
+        try:
+            while True:
+                try:
+                    httpx.put(f"{address}/figures")
+                    break
+                except httpx.TransportError:
+                    assert server.poll() is None, "the server ended; scripts/install s3 .tools/s3"
+                    time.sleep(0.1)
+            yield "s3://figures/var", server
+        finally:
+            server.kill()
+            server.wait()
+
+
+def slow(_: Path) -> tuple[list[str], str]:
+    """A bucket that answers for a tenth of a second in every half."""
+    with _bucket() as (url, server):
+        one = Trial(url)
+        run = refresh(url, "--accept-review")
+        while run.poll() is None:
+            server.send_signal(signal.SIGSTOP)
+            time.sleep(0.4)
+            server.send_signal(signal.SIGCONT)
+            time.sleep(0.1)
+        said, _ = run.communicate()
+        return ([] if run.returncode == DONE else [f"exit code {run.returncode}: {said[-300:]}"]) + one.wrong(("published",)), "throughout"
+
+
+def silent(rng: random.Random, length: float) -> Callable[[Path], tuple[list[str], str]]:
+    """A bucket that stops answering after a random time of `length` seconds, and takes up what was asked when the refresh has given up."""
+
+    def trial(_: Path) -> tuple[list[str], str]:
+        with _bucket() as (url, server):
+            one = Trial(url)
+            run = refresh(url, "--accept-review")
+            time.sleep(rng.uniform(3, length))
+            ended_before = run.poll() is not None
+            step = "ended before" if ended_before else (last(one.store().store) or {}).get("step") or "before its record"
+            server.send_signal(signal.SIGSTOP)
+            began = time.perf_counter()
+            said, _ = run.communicate()
+            took = time.perf_counter() - began
+            server.send_signal(signal.SIGCONT)
+            wrong = [] if ended_before or run.returncode == STORE else [f"exit code {run.returncode}: {said[-300:]}"]
+            return wrong + one.wrong(("running", "failed", "published")), f"{step}, given up after {took:.0f} s"
+
+    return trial
 
 
 def memory(megabytes: int) -> Callable[[Path], tuple[list[str], str]]:
@@ -300,6 +377,8 @@ def main() -> None:
         ("SIGTERM of a refresh that fits: exit code 143 within 10 s", few(6), killed(rng, 60, "--full", number=signal.SIGTERM)),
         *((f"disk full, {kb} kB left", 1, disk_full(kb << 10)) for kb in (0, 64, 1024)),
         ("store read-only", 1, read_only),
+        ("store in a bucket, slow", 1, slow),
+        ("store in a bucket, that stops answering", few(4), silent(rng, length)),
         *((f"memory limit of {mb} MB", 1, memory(mb)) for mb in (600, 1500)),
         ("eight refreshes at once", few(3), at_once(8)),
         ("a bit flipped in the posterior that is to be weighed", few(5), damaged(rng)),

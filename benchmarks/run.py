@@ -183,6 +183,23 @@ def fitting() -> Table:
     )
 
 
+def nights() -> Table:
+    """Nights as they come, by command."""
+    rows = []
+    for name, which in PANELS.items():
+        told = in_a_process("nights.py", which)
+        alone = told["a fit"]["sampling"]
+        for night, of in told.items():
+            some = [f"{of['seconds']:.1f}", f"{of['sampling']:.0f}", f"{of['seconds'] / alone:.2f}", f"{of['memory']:.2f}"]
+            rows.append([name, night, of["decision"], *some, of["began"] or "-"])
+    return (
+        "Nights",
+        ["panel", "night", "decision", "s", "of which sampling, s", "x the first fit's sampling", "memory, GB", "attempts"],
+        rows,
+        "`quietquota refresh`, from the command to its end, imports and report included, caches warm but for the first night's.",
+    )
+
+
 def weighing() -> Table:
     """Draws of a fit weighed by the next month's figures, beside a fit of them."""
     months = in_a_process("agreement.py")["months"]
@@ -307,7 +324,7 @@ def served() -> Table:
 
 SECTIONS: dict[str, Callable[[], Table]] = {
     "likelihood": likelihood, "emission": emission, "growth": growth, "compiling": compiling, "scan": scanned,
-    "afterwards": afterwards, "log": log, "serving": served, "fit": fitting, "weighing": weighing,
+    "afterwards": afterwards, "log": log, "serving": served, "fit": fitting, "nights": nights, "weighing": weighing,
 }  # fmt: skip
 
 
