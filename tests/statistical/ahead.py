@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import numpy as np
-from calibration import COMPUTATION, KNOWN, A, truth_of, world_of
+from calibration import ALONE, DRAWS, KNOWN, A, truth_of, world_of
 from rivals import markov_regression, year_on_year
 
 from model.fit import fit
@@ -33,8 +33,8 @@ def look_ahead(seed: int, folder: Path) -> None:
     found: dict[str, object] = {"seed": seed, "fitted": world is not None}
     if world is not None:
         f = world.frame
-        result = fit(f.until(KNOWN), A, COMPUTATION.model_copy(update={"seed": seed}))
-        draws = draws_of(result.posterior["posterior"].to_dataset(), 50)
+        result = fit(f.until(KNOWN), A, ALONE.model_copy(update={"seed": seed}))
+        draws = draws_of(result.posterior["posterior"].to_dataset(), DRAWS)
         extended = extend(draws, dataclasses.replace(graph_of(f, A), frame=f.until(KNOWN)), f, A, seed)
         said = {
             "model": restricted(extended.draws, extended.graph, A)["filtered"],

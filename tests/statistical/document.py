@@ -6,7 +6,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 from ahead import RULES, pieces_folder
-from calibration import COMPUTATION, DESIGN, KNOWN, WITHOUT
+from calibration import ALONE, COMPUTATION, DESIGN, KNOWN, WITHOUT
 from real import piece
 from summary import LEVELS, Said, band, coverage, first_component, outside, parameter_ranks, pieces, recovery, said
 
@@ -76,7 +76,8 @@ def write(folder: Path, docs: Path) -> None:
         "real figures.",
         "## Can a 0.8 be believed?",
         f"{len(worlds)} worlds of {len(DESIGN.importers)} importers x {len(DESIGN.families)} families x {DESIGN.months} months, drawn from the "
-        f"prior ({drawn - len(worlds)} more had a series that never moves, and were not fitted); {COMPUTATION.draws} draws each. A "
+        f"prior ({drawn - len(worlds)} more had a series that never moves, and were not fitted); {COMPUTATION.chains} chains each, as a refresh fits, and one of {ALONE.draws} draws where "
+        "parts are compared and a year is looked ahead. A "
         "dot is a bin of answers, with its number of unit-months and 5-95 % over worlds. In-sample: parameters from all figures of a world.",
         _reliability_plot(answers, docs / "validation" / "reliability.svg"),
         _table(
