@@ -178,14 +178,18 @@ def _tmpfs(size: str) -> Iterator[Path]:
         place.rmdir()
 
 
+def _fill(disk: Path, free: int) -> None:
+    left = os.statvfs(disk)
+    (disk / "filler").write_bytes(b"\0" * max(left.f_bavail * left.f_frsize - free, 0))
+
+
 def disk_full(free: int) -> Callable[[Path], tuple[list[str], str]]:
     """A disk with so many bytes left when the refresh begins."""
 
     def trial(_: Path) -> tuple[list[str], str]:
         with _tmpfs("256m") as disk:
             one = Trial(disk / "var")
-            left = os.statvfs(disk)
-            (disk / "filler").write_bytes(b"\0" * max(left.f_bavail * left.f_frsize - free, 0))
+            _fill(disk, free)
             run = refresh(one.place)
             said, _ = run.communicate()
             wrong = [] if run.returncode == STORE else [f"exit code {run.returncode}"]
@@ -194,6 +198,34 @@ def disk_full(free: int) -> Callable[[Path], tuple[list[str], str]]:
             (disk / "filler").unlink()
             # Where not a byte is left there is no place for a record either.
             return wrong + one.wrong(("running", "failed") if free else ("published",)), f"{free >> 10} kB left"
+
+    return trial
+
+
+def full_at_ingest(free: int) -> Callable[[Path], tuple[list[str], str]]:
+    """A disk with so many bytes left when a file is ingested: all of it is in the log or nothing, and the same file makes it whole."""
+
+    def trial(place: Path) -> tuple[list[str], str]:
+        figures = place.parent / "figures.csv"
+        figures.write_bytes(simulated_csv(seed=9, codes=("280530", "284690", "811292")))
+        log = Trial(place).place / "log"
+        ReleaseLog(log).ingest(figures.read_bytes(), figures.name)
+        whole = ReleaseLog(log).fingerprint()
+        with _tmpfs("256m") as disk:
+            one = Trial(disk / "var")
+            command = [sys.executable, "-m", "service.cli", "ingest", str(figures), "--store", str(one.place)]
+            _fill(disk, free)
+            run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+            said = run.stdout + run.stderr
+            wrong = [] if run.returncode == STORE and "No space left" in said else [f"exit code {run.returncode}: {said[-300:]}"]
+            (disk / "filler").unlink()
+            ReleaseLog(f"{one.place}/log").verify()
+            if ReleaseLog(f"{one.place}/log").fingerprint() != one.log:
+                wrong.append("half of it is in the log")
+            again = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+            wrong += [] if again.returncode == DONE else [f"then exit code {again.returncode}"]
+            one.log = whole
+            return wrong + one.wrong(("published",)), f"{free >> 10} kB left"
 
     return trial
 
@@ -376,6 +408,7 @@ def main() -> None:
         ("kill -9 of a refresh that fits", few(6), killed(rng, 60, "--full")),
         ("SIGTERM of a refresh that fits: exit code 143 within 10 s", few(6), killed(rng, 60, "--full", number=signal.SIGTERM)),
         *((f"disk full, {kb} kB left", 1, disk_full(kb << 10)) for kb in (0, 64, 1024)),
+        *((f"disk full at an ingest, {kb} kB left", 1, full_at_ingest(kb << 10)) for kb in (0, 8)),
         ("store read-only", 1, read_only),
         ("store in a bucket, slow", 1, slow),
         ("store in a bucket, that stops answering", few(4), silent(rng, length)),
