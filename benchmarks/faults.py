@@ -8,6 +8,7 @@ what happened, does the next refresh succeed, is anything left lying about?
 import argparse
 import os
 import random
+import re
 import resource
 import shutil
 import signal
@@ -19,9 +20,11 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 
 import httpx
+import poison
 import reproducible
 from measure import ROOT
 from rich.console import Console
@@ -48,8 +51,6 @@ hs = ["850511"]
 BEFORE, NOW = "2024-02-05", "2024-03-06"
 KG = {"JPN": 24_000, "USA": 440_000, "KOR": 1_200_000, "DEU": 3_300_000}
 DONE, NOTHING_NEW, BUSY, STORE = 0, 3, 6, 7
-MANY = 50
-"""Trials of a kind from which only the first word of where each struck is told."""
 talk = Console(stderr=True)
 
 
@@ -387,7 +388,7 @@ def _row(name: str, trials: Iterable[tuple[list[str], str]], count: int) -> str:
     survived, places, faults = 0, Counter[str](), []
     for n, (wrong, where) in enumerate(trials, 1):
         survived += not wrong
-        places[where.split(" ")[0] if count > MANY else where] += 1
+        places[re.sub(r" \d+$", "", where)] += 1
         faults += [f"{where}: {one}" for one in wrong]
         talk.print(f"{name} {n}/{count}: {where}{': ' + '; '.join(wrong) if wrong else ''}", highlight=False, markup=False)
     told = "; ".join(f"{where} ({n})" if n > 1 else where for where, n in sorted(places.items()))
@@ -417,6 +418,15 @@ def main() -> None:
         ("a bit flipped in the posterior that is to be weighed", few(5), damaged(rng)),
     ]
     rows = [_row(name, (_in_a_place_of_its_own(trial) for _ in range(count)), count) for name, count, trial in kinds]
+    bytes_ = {
+        "bad figures: refused, or kept aside, and all else taken": poison.bad(1),
+        "clean figures, one partner cut or none: nothing held back": poison.clean(2),
+        "the same figures shuffled, split, sent again: the same answers": poison.in_any_order(3),
+        "files of a snapshot changed on disk: refused": poison.damaged(base(), 4),
+    }
+    for name, told in bytes_.items():
+        several = list(islice(told, 20) if quick else told)
+        rows.append(_row(name, several, len(several)))
     for name, several in calls.trials(quick):
         rows.append(_row(name, ((one(), where) for where, one in several), len(several)))
     if not quick:

@@ -29,6 +29,8 @@ PARTNERS = 5
 """Partners from which a month of one reporter can be judged as a whole."""
 MOST = 0.8
 """Share of an office's figures that have slipped together, from which it was not trade."""
+NEAR = 1e-3
+"""Relative distance of unit values that may be one, printed in whole kilograms."""
 ONE_UNIT_VALUE = 0.5
 """Share of partners at one unit value above which it is an imputation."""
 
@@ -143,12 +145,17 @@ def _empty_months(fresh: pd.DataFrame, history: pd.DataFrame, usual: pd.DataFram
 
 def _one_unit_value(rows: pd.DataFrame) -> pd.Series:
     """Whether each row's weight is its value at the month's usual unit value; rows of months of few partners are False."""
-    month = rows.groupby([*GOOD, "period"], sort=False)
-    unit_value = (rows["value_usd"] / rows["net_weight_kg"]).groupby([rows[c] for c in (*GOOD, "period")], sort=False).transform("median")
-    # Weights are printed in whole kilograms.
-    same = (rows["value_usd"] / unit_value - rows["net_weight_kg"]).abs() <= 1
-    share = same.groupby([rows[c] for c in (*GOOD, "period")], sort=False).transform("mean")
-    return same & (share > ONE_UNIT_VALUE) & (month["period"].transform("size") >= PARTNERS)
+    month = [rows[c] for c in (*GOOD, "period")]
+    # Weights are printed in whole kilograms. The median partner's may be few, so that its unit value is not known as well as a large one's
+    # must be; those near it know it together, to half a kilogram for each of them.
+    ratio = rows["value_usd"] / rows["net_weight_kg"]
+    near = (ratio / ratio.groupby(month, sort=False).transform("median") - 1).abs() <= NEAR + 1 / rows["net_weight_kg"]
+    together = rows[["value_usd", "net_weight_kg"]].where(near).assign(near=near).groupby(month, sort=False).transform("sum")
+    unit_value = together["value_usd"] / together["net_weight_kg"]
+    within = 1 + 0.5 * together["near"] * rows["net_weight_kg"] / together["net_weight_kg"]
+    same = (rows["value_usd"] / unit_value - rows["net_weight_kg"]).abs() <= within
+    partners = same.groupby(month, sort=False)
+    return same & (partners.transform("mean") > ONE_UNIT_VALUE) & (partners.transform("size") >= PARTNERS)
 
 
 def _imputed_weights(fresh: pd.DataFrame, history: pd.DataFrame, usual: pd.DataFrame) -> Iterator[tuple[str, pd.Index]]:

@@ -72,6 +72,12 @@ def test_each_screen_holds_back_its_rows_and_says_why(release_log, changed, scre
     assert len(held.read_text().splitlines()) == rows + 1
 
 
+def test_weights_worked_out_from_values_are_all_held_back_however_large_one_partner_is(release_log):
+    """Of a large one the unit value must be known better than a small one's whole kilograms tell it."""
+    imputed = {f"{i}_{t}": lambda kg, usd: (usd / 31, usd) for i in PARTNERS for t in range(6, 12)}
+    assert ingested(release_log, **imputed).quarantined == 6 * len(PARTNERS)
+
+
 @pytest.mark.parametrize("times", [1000.0, 0.001])
 @pytest.mark.parametrize("months", [range(24), range(23, 24)], ids=["all sent again", "the last month"])
 def test_a_file_whose_figures_are_all_a_thousand_times_what_they_were_changes_nothing(release_log, times, months):
