@@ -9,6 +9,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import problems
 from measure import ROOT
@@ -25,7 +26,7 @@ NIGHTS = {
 }
 
 
-def night(store: Path, config: Path, *options: str) -> dict[str, float | str]:
+def night(store: Path, config: Path, *options: str) -> dict[str, Any]:
     """One refresh, watched from outside."""
     command = [sys.executable, "-m", "service.cli", "refresh", "--accept-review", "--config", str(config), "--store", str(store), *options]
     began, memory = time.perf_counter(), 0
@@ -38,9 +39,10 @@ def night(store: Path, config: Path, *options: str) -> dict[str, float | str]:
     record = last(open_store(store)) or {}
     kind = (record.get("decision") or {}).get("kind", "nothing")
     attempts = [(a["began"], a["gate"]) for a in record.get("attempts") or ()]
+    steps = record.get("seconds", {})
     return {
-        "seconds": time.perf_counter() - began, "memory": memory / 1e6, "exit": run.returncode, "decision": kind,
-        "sampling": record.get("seconds", {}).get(FITS, 0.0), "began": "; ".join(f"{how}: {gate}" for how, gate in attempts),
+        "seconds": time.perf_counter() - began, "memory": memory / 1e6, "exit": run.returncode, "decision": kind, "steps": steps,
+        "sampling": steps.get(FITS, 0.0), "began": "; ".join(f"{how}: {gate}" for how, gate in attempts),
     }  # fmt: skip
 
 

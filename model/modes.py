@@ -16,6 +16,7 @@ way as the other, so the rival has about n / N of the mass at most.
 
 import dataclasses
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
@@ -91,23 +92,30 @@ def screen(fitted: Fit, assumptions: Assumptions, computation: Computation) -> l
     middle = anchor(fitted.graph)
     shapes = {name: np.shape(value) for name, value in model.initial_point().items()}
     sizes = [int(np.prod(shape)) for shape in shapes.values()]
-    found = []
-    for name, disperse in DISPERSED.items():
+
+    def begun(name: str) -> Fit:
         parts = np.split(middle, np.cumsum(sizes)[:-1])
         start = {n: part.reshape(shape).copy() for (n, shape), part in zip(shapes.items(), parts, strict=True)}
-        disperse(start, f)
+        DISPERSED[name](start, f)
         at = np.concatenate([np.ravel(start[n]) for n in shapes])
-        for how in (SCREEN, LONGER):
-            short = fit(f, assumptions, computation.model_copy(update=how), start=at)
-            there, at = _restricted(_ended(short), assumptions, LAST).mean(0), short.left.ends[0]
-            other = np.abs(there - here) > OTHER_ANSWERS
-            alike = np.abs(by_draw[:, other] - there[other]).mean(1) < OTHER_ANSWERS if other.any() else np.ones(1)
-            gap = level - float(_ended(short).posterior["sample_stats"]["logp"].mean())
-            rival = Rival(name, gap, float(other.mean()), float(alike.mean()))
-            if not rival.threatens:
-                break
-        found.append(rival)
-    return found
+        return fit(f, assumptions, computation.model_copy(update=SCREEN), start=at)
+
+    def judged(name: str, short: Fit) -> Rival:
+        there = _restricted(_ended(short), assumptions, LAST).mean(0)
+        other = np.abs(there - here) > OTHER_ANSWERS
+        alike = np.abs(by_draw[:, other] - there[other]).mean(1) < OTHER_ANSWERS if other.any() else np.ones(1)
+        gap = level - float(_ended(short).posterior["sample_stats"]["logp"].mean())
+        return Rival(name, gap, float(other.mean()), float(alike.mean()))
+
+    # Sampling only, a thread each: PyTensor's functions, which say what a chain answers, keep what they are given where all see it.
+    with ThreadPoolExecutor(computation.cores) as pool:
+        chains = dict(zip(DISPERSED, pool.map(begun, DISPERSED), strict=True))
+    found = {name: judged(name, short) for name, short in chains.items()}
+    for name, rival in found.items():
+        if rival.threatens:
+            longer = fit(f, assumptions, computation.model_copy(update=LONGER), start=chains[name].left.ends[0])
+            found[name] = judged(name, longer)
+    return list(found.values())
 
 
 def _ended(chain: Fit) -> Fit:
