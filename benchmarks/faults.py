@@ -148,12 +148,11 @@ def killed(rng: random.Random, length: float, *options: str, number: int = signa
         one = Trial(place)
         run = refresh(place, *options)
         time.sleep(rng.uniform(0.3, length))
-        ended_before = run.poll() is not None
+        ended_before, record = run.poll() is not None, last(one.store().store)
         began = time.perf_counter()
         run.send_signal(number)
         said, _ = run.communicate()
         took = time.perf_counter() - began
-        record = last(one.store().store)
         step = record.get("step") or "at its end"
         if ended_before or record["inputs"]["as_of"] is None or record["inputs"]["as_of"][:10] != NOW:
             step = "ended before" if ended_before else "before its record"
@@ -347,17 +346,12 @@ def damaged(rng: random.Random) -> Callable[[Path], tuple[list[str], str]]:
         at = rng.randrange(len(content))
         content[at] ^= 1 << rng.randrange(8)
         file.write_bytes(content)
-        run = refresh(place)
-        time.sleep(0.1)
-        said = ""
-        for line in run.stdout:  # type: ignore[union-attr]
-            said += line
-            record = last(one.store().store)
-            if record and (record.get("decision") or {}).get("kind") == "fit":
-                break
-        while run.poll() is None and (last(one.store().store) or {}).get("decision", {}).get("kind") != "fit":
+        run, decision = refresh(place), dict[str, str]()
+        while run.poll() is None and decision.get("kind") != "fit":
             time.sleep(0.2)
-        why = ((last(one.store().store) or {}).get("decision") or {}).get("why", "")
+            record = last(one.store().store) or {}
+            decision = (record.get("decision") or {}) if record.get("pid") == run.pid else {}
+        why = decision.get("why", "")
         run.kill()
         run.communicate()
         file.write_bytes(base().joinpath("snapshots", str(one.before), "posterior.nc").read_bytes())
