@@ -47,7 +47,10 @@ def _by(python: str, cores: int, caches: Path) -> str:
 def _other_python(folder: Path) -> str:
     """An environment of the same lock file under :data:`OTHER_PYTHON`."""
     uv, python = ROOT / ".tools" / "bin" / "uv", folder / "bin" / "python"
-    subprocess.run([uv, "venv", "--quiet", "--clear", "--python", OTHER_PYTHON, folder], check=True)
+    # Where scripts/find-python looks too.
+    places = [os.environ["PATH"], *map(str, Path.home().glob(f".pyenv/versions/{OTHER_PYTHON}*/bin"))]
+    own = os.environ | {"PATH": os.pathsep.join(places)}
+    subprocess.run([uv, "venv", "--quiet", "--clear", "--python", OTHER_PYTHON, folder], check=True, env=own)
     subprocess.run([uv, "pip", "sync", "--quiet", "--require-hashes", "--python", python, ROOT / "locks" / "dev.txt"], check=True)
     return str(python)
 
