@@ -283,4 +283,5 @@ def _expanded(compiled: Any, graph: Graph, stage: Stage) -> xr.DataTree:
     used = {d for dims, _ in values.values() for d in dims}
     coords = of_draw | {d: list(v) for d, v in graph.model.coords.items() if d in used and v is not None}
     stats = xr.Dataset({name: (("chain", "draw"), v) for name, v in stage.stats.items()}, of_draw, {"jumped": stage.jumped})
-    return xr.DataTree.from_dict({"posterior": xr.Dataset(values, coords), "sample_stats": stats})
+    # ArviZ looks for the names of its dimensions.
+    return xr.DataTree.from_dict({"posterior": xr.Dataset(values, coords, {"sample_dims": ["chain", "draw"]}), "sample_stats": stats})
