@@ -11,7 +11,6 @@ from functools import cache
 
 import numpy as np
 import pandas as pd
-import pandera.pandas as pa
 import pyarrow
 import pyarrow.compute as pc
 import pycountry
@@ -113,50 +112,64 @@ def _is_instant(s: pd.Series) -> pd.Series:
     return dated & pd.to_datetime(s.where(dated), utc=True, errors="coerce", format="ISO8601").notna()
 
 
-def _check(function: Callable[[pd.Series], pd.Series], reason: str) -> pa.Check:
-    return pa.Check(function, error=reason)
+@dataclass(frozen=True)
+class Rule:
+    """of : (texts of a column) -> whether each keeps it. reason : what is said of one that does not."""
+
+    of: Callable[[pd.Series], pd.Series]
+    reason: str
 
 
-_COUNTRY = _check(_is_country, "is not an ISO 3166 alpha-3 code (or WLD)")
-_PERIOD = _check(_is_period, "is neither a month YYYY-MM nor two adjacent months YYYY-MM/YYYY-MM")
-_INSTANT = _check(_is_instant, "is not an ISO 8601 instant or date")
-_INSTANT_OR_EMPTY = _check(lambda s: (s == "") | _is_instant(s), "is neither empty nor an ISO 8601 instant or date")
-_POSSIBLE = _check(_is_possible, f"is more than the world trades in a year ({LARGEST:.0e})")
-_BASIS = _check(lambda s: s.isin(["stated", "inferred"]), "is neither stated nor inferred")
+_COUNTRY = Rule(_is_country, "is not an ISO 3166 alpha-3 code (or WLD)")
+_PERIOD = Rule(_is_period, "is neither a month YYYY-MM nor two adjacent months YYYY-MM/YYYY-MM")
+_INSTANT = Rule(_is_instant, "is not an ISO 8601 instant or date")
+_INSTANT_OR_EMPTY = Rule(lambda s: (s == "") | _is_instant(s), "is neither empty nor an ISO 8601 instant or date")
+_POSSIBLE = Rule(_is_possible, f"is more than the world trades in a year ({LARGEST:.0e})")
+_BASIS = Rule(lambda s: s.isin(["stated", "inferred"]), "is neither stated nor inferred")
 
-_OBSERVATION_SCHEMA = pa.DataFrameSchema(
-    {
-        "reporter": pa.Column(str, _COUNTRY),
-        "exporter": pa.Column(str, _COUNTRY),
-        "importer": pa.Column(str, _COUNTRY),
-        "hs_code": pa.Column(str, _check(lambda s: s.str.fullmatch(r"[0-9]{2,10}|TOTAL"), "is neither 2-10 digits nor TOTAL")),
-        "period": pa.Column(str, _PERIOD),
-        "net_weight_kg": pa.Column(str, [_check(_is_amount_or_empty, "is not a finite number >= 0 (kg)"), _POSSIBLE]),
-        "value_usd": pa.Column(str, [_check(_is_amount_or_empty, "is not a finite number >= 0 (USD)"), _POSSIBLE]),
-        "supplementary_quantity": pa.Column(str, _check(_is_amount_or_empty, "is not a finite number >= 0")),
-        "released_at": pa.Column(str, _INSTANT),
-        "status": pa.Column(str, _check(lambda s: s.isin(STATUSES), f"is not one of {', '.join(STATUSES)}")),
-        "released_at_basis": pa.Column(str, _BASIS),
-        "revised_at": pa.Column(str, _INSTANT_OR_EMPTY),
-    }
-)
-_COVARIATE_SCHEMA = pa.DataFrameSchema(
-    {
-        "series": pa.Column(str, _check(lambda s: s.str.fullmatch(r"[a-z][a-z0-9_]*"), "is not a lower_case name")),
-        "exporter": pa.Column(str, _check(_is_empty_or_country, "is neither empty nor an ISO 3166 alpha-3 code")),
-        "importer": pa.Column(str, _check(_is_empty_or_country, "is neither empty nor an ISO 3166 alpha-3 code")),
-        "period": pa.Column(str, _check(lambda s: s.str.fullmatch(_MONTH), "is not a month YYYY-MM")),
-        "value": pa.Column(str, _check(_is_number, "is not a finite number")),
-        "released_at": pa.Column(str, _INSTANT),
-        "released_at_basis": pa.Column(str, _BASIS),
-        "revised_at": pa.Column(str, _INSTANT_OR_EMPTY),
-    }
-)
+_OBSERVATION_RULES = {
+    "reporter": [_COUNTRY],
+    "exporter": [_COUNTRY],
+    "importer": [_COUNTRY],
+    "hs_code": [Rule(lambda s: s.str.fullmatch(r"[0-9]{2,10}|TOTAL"), "is neither 2-10 digits nor TOTAL")],
+    "period": [_PERIOD],
+    "net_weight_kg": [Rule(_is_amount_or_empty, "is not a finite number >= 0 (kg)"), _POSSIBLE],
+    "value_usd": [Rule(_is_amount_or_empty, "is not a finite number >= 0 (USD)"), _POSSIBLE],
+    "supplementary_quantity": [Rule(_is_amount_or_empty, "is not a finite number >= 0")],
+    "released_at": [_INSTANT],
+    "status": [Rule(lambda s: s.isin(STATUSES), f"is not one of {', '.join(STATUSES)}")],
+    "released_at_basis": [_BASIS],
+    "revised_at": [_INSTANT_OR_EMPTY],
+}
+_COVARIATE_RULES = {
+    "series": [Rule(lambda s: s.str.fullmatch(r"[a-z][a-z0-9_]*"), "is not a lower_case name")],
+    "exporter": [Rule(_is_empty_or_country, "is neither empty nor an ISO 3166 alpha-3 code")],
+    "importer": [Rule(_is_empty_or_country, "is neither empty nor an ISO 3166 alpha-3 code")],
+    "period": [Rule(lambda s: s.str.fullmatch(_MONTH), "is not a month YYYY-MM")],
+    "value": [Rule(_is_number, "is not a finite number")],
+    "released_at": [_INSTANT],
+    "released_at_basis": [_BASIS],
+    "revised_at": [_INSTANT_OR_EMPTY],
+}
 
 
 def _rows(failures: dict[str, pd.Series]) -> list[tuple[int, str, str]]:
     """(row, column, reason) of every True in masks named ``column: reason``."""
     return [(int(i), name.split(": ", 1)[0], name.split(": ", 1)[1]) for name, mask in failures.items() for i in mask.index[mask]]
+
+
+def _named(text: pd.DataFrame, rules: dict[str, list[Rule]]) -> list[tuple[int, str, str]]:
+    """(row, column, reason) of every cell that does not keep a rule of its column."""
+    # Seldom needed, and most of a second to import.
+    import pandera.pandas as pa
+
+    columns = {name: pa.Column(str, [pa.Check(rule.of, error=rule.reason) for rule in several]) for name, several in rules.items()}
+    try:
+        pa.DataFrameSchema(columns).validate(text, lazy=True)
+    except pa.errors.SchemaErrors as error:
+        cases = error.failure_cases
+        return [(int(i), str(c), str(r)) for i, c, r in zip(cases["index"], cases["column"], cases["check"], strict=True)]
+    return []
 
 
 def identities(frames: list[pd.DataFrame], columns: list[str]) -> list[np.ndarray]:
@@ -192,20 +205,17 @@ def _unread(text: pd.DataFrame, columns: list[str]) -> tuple[str, ...]:
 
 
 def _split(
-    text: pd.DataFrame, schema: pa.DataFrameSchema, further: dict[str, pd.Series], line: pd.Series
+    text: pd.DataFrame, rules: dict[str, list[Rule]], further: dict[str, pd.Series], line: pd.Series
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     found = _rows(further)
     # Of a column's many cells few differ: each text is looked at once, and the schema then names what is wrong with the rows at fault.
     doubtful = np.zeros(len(text), bool)
-    for name, column in schema.columns.items():
+    for name, several in rules.items():
         codes, texts = (slice(None), text[name]) if name in NUMBERS else pd.factorize(text[name])
-        good = np.logical_and.reduce([np.asarray(check(pd.Series(texts)).check_output, bool) for check in column.checks])
+        good = np.logical_and.reduce([np.asarray(rule.of(pd.Series(texts)), bool) for rule in several])
         doubtful |= ~good[codes]
-    try:
-        schema.validate(text[doubtful], lazy=True)
-    except pa.errors.SchemaErrors as error:
-        cases = error.failure_cases
-        found += [(int(i), str(c), str(r)) for i, c, r in zip(cases["index"], cases["column"], cases["check"], strict=True)]
+    if doubtful.any():
+        found += _named(text[doubtful], rules)
     failures = pd.DataFrame(found, columns=["row", "column", "reason"]).sort_values(["row", "column"], kind="stable")
     rejected = text.assign(line=line).loc[failures["row"]].reset_index(drop=True)
     value = [str(text.at[r, c]) if c in text else "" for r, c in zip(failures["row"], failures["column"], strict=True)]
@@ -230,7 +240,7 @@ def parse_observations(text: pd.DataFrame, line: pd.Series | None = None) -> Par
         "reporter: is neither the exporter nor the importer": ~stranger,
         "importer: is the exporter itself": (rows["exporter"] == rows["importer"]) & rows["exporter"].isin(countries()),
     }
-    good, rejected = _split(rows, _OBSERVATION_SCHEMA, further, place)
+    good, rejected = _split(rows, _OBSERVATION_RULES, further, place)
     accepted = good.assign(
         net_weight_kg=_numbers(good["net_weight_kg"]),
         value_usd=_numbers(good["value_usd"]),
@@ -251,7 +261,7 @@ def parse_covariates(text: pd.DataFrame, line: pd.Series | None = None) -> Parse
     """Judge rows of text against the covariate format; empty importer or family = all of them."""
     rows = _complete(text, COVARIATE_COLUMNS, COVARIATE_OPTIONAL)
     place = pd.Series(range(2, len(rows) + 2)) if line is None else line.reset_index(drop=True)
-    good, rejected = _split(rows, _COVARIATE_SCHEMA, {}, place)
+    good, rejected = _split(rows, _COVARIATE_RULES, {}, place)
     accepted = good.assign(
         value=_numbers(good["value"]),
         **_instants(good),

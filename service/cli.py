@@ -239,7 +239,6 @@ def refresh(
     with _explained():
         from data.log import ReleaseLog
         from model.spec import Assumptions, Computation
-        from service.fetching import Had, all_had
         from service.outcome import told
         from service.refresh import refresh as run
         from service.webhooks import sender
@@ -248,9 +247,11 @@ def refresh(
         send = sender(settings.webhook_private)
         computation = Computation() if seed is None else Computation(seed=seed)
         log, snapshots, watch = ReleaseLog(settings.log_place), SnapshotStore(settings.store), _watch(config)
-        several: list[Had] = []
+        several: list[Any] = []
 
         def fetching() -> list[dict[str, Any]]:
+            from service.fetching import all_had
+
             several.extend(all_had(log, watch.fetch))
             _say_had(several, log)
             return [one.record() for one in several]
