@@ -7,6 +7,7 @@ export JAX_COMPILATION_CACHE_DIR := $(CURDIR)/.cache/xla
 export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS := 0
 export NUMBA_CACHE_DIR := $(CURDIR)/.cache/numba
 BIN := .venv/bin
+MEASURES := .:benchmarks:tests:tests/data
 
 help:  ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /	/' | expand -t 10
@@ -37,11 +38,17 @@ validate: .venv/.installed  ## calibration on simulated worlds, parts, real figu
 	@$(BIN)/pytest -m statistical tests/statistical
 
 bench: .venv/.installed  ## speed of kernel, compiling and fit, beside others' -> docs/performance.md (about a quarter of an hour; g++)
-	@PYTHONPATH=.:benchmarks OMP_NUM_THREADS=1 $(BIN)/python benchmarks/run.py
+	@PYTHONPATH=$(MEASURES) OMP_NUM_THREADS=1 $(BIN)/python benchmarks/run.py
+
+scaling: .venv/.installed  ## what it costs to grow: panels, shards, a cluster -> docs/scaling.md (half an hour)
+	@PYTHONPATH=$(MEASURES) OMP_NUM_THREADS=1 $(BIN)/python benchmarks/scaling.py
+
+soak: .venv/.installed  ## the service for half an hour: does it grow, does it answer amiss?
+	@PYTHONPATH=$(MEASURES) $(BIN)/python benchmarks/soak.py
 
 faults: .venv/.installed  ## what a nightly refresh survives, counted -> docs/faults.md (root, for a full disk; an hour)
 	@[ .tools/s3/.installed -nt locks/s3.txt ] || scripts/install s3 .tools/s3
-	@PYTHONPATH=.:benchmarks $(BIN)/python benchmarks/faults.py
+	@PYTHONPATH=$(MEASURES) $(BIN)/python benchmarks/faults.py
 
 locks: .venv/.installed  ## resolve the lock files anew (needs the network)
 	@scripts/lock
@@ -49,4 +56,4 @@ locks: .venv/.installed  ## resolve the lock files anew (needs the network)
 clean:  ## remove the environment and its caches; published snapshots in var/ stay
 	rm -rf .venv .tools .cache
 
-.PHONY: help demo serve test test-browser screenshots validate bench faults locks clean
+.PHONY: help demo serve test test-browser screenshots validate bench scaling soak faults locks clean

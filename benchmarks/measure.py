@@ -11,6 +11,8 @@ from typing import Any
 
 ROOT = Path(__file__).parent.parent
 Run = Callable[[], Any]
+PATH = os.pathsep.join(str(ROOT / folder) for folder in (".", "benchmarks", "tests", "tests/data"))
+"""Of modules: the project, what measures it, and the figures and servers that its tests are made of."""
 
 
 def in_turns(runs: Mapping[str, Run], seconds: float = 4.0) -> dict[str, float]:
@@ -35,8 +37,7 @@ def memory() -> float:
 
 def in_a_process(script: str, *arguments: str, **environment: str) -> dict[str, Any]:
     """The JSON that a script of this folder prints last, run by a Python of its own."""
-    path = os.pathsep.join((str(ROOT), str(ROOT / "benchmarks")))
-    own = os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"} | environment
+    own = os.environ | {"PYTHONPATH": PATH, "OMP_NUM_THREADS": "1"} | environment
     command = [sys.executable, str(ROOT / "benchmarks" / script), *arguments]
     done = subprocess.run(command, env=own, cwd=ROOT, capture_output=True, text=True, check=False)
     if done.returncode:

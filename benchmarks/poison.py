@@ -1,64 +1,44 @@
 """Bytes that are not what they should be, by the hundred: bad figures, clean ones, the same figures in any order, damaged snapshots."""
 
 import random
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
-from measure import ROOT
+from support import csv
+from test_bad_files import FILE, GOOD, REFUSED, ROWS
+from test_screens import MONTHS, PARTNERS, figures
 
-sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests" / "data")]
-
-from support import csv  # noqa: E402
-from test_bad_files import FILE, GOOD, REFUSED, ROWS  # noqa: E402
-
-from data.log import ReleaseLog  # noqa: E402
-from data.observations import InputError  # noqa: E402
-from service.snapshots import SnapshotStore, StoreError  # noqa: E402
+from data.log import ReleaseLog
+from data.observations import InputError
+from service.snapshots import SnapshotStore, StoreError
 
 Told = tuple[list[str], str]
 """What was wrong after a trial, and where it struck."""
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
-PARTNERS = {"JPN": 4e4, "USA": 6e5, "KOR": 2.5e5, "DEU": 3e6, "NLD": 9e4, "IND": 1.5e4}
-MONTHS = pd.period_range("2022-01", periods=24, freq="M")
 Cell = Callable[[float, float], tuple[float, float]]
 
 
-def figures(rng: np.random.Generator, changed: dict[tuple[str, int], Cell] | None = None) -> list[str]:
-    """Two years of six partners, noise of 0.3 and unit values near 30 dollars; `changed` cells are what it makes of (kg, dollars)."""
-    rows = []
-    for importer, usual in PARTNERS.items():
-        for t, month in enumerate(MONTHS):
-            kg = usual * np.exp(rng.normal(0, 0.3))
-            usd = kg * 30 * np.exp(rng.normal(0, 0.1))
-            if changed and (importer, t) in changed:
-                kg, usd = changed[importer, t](kg, usd)
-            rows.append(f"CHN,CHN,{importer},850511,{month},{kg:.0f},{usd:.0f},{month + 1}-20")
-    return rows
-
-
-def _exchanged(rng: np.random.Generator) -> dict[tuple[str, int], Cell]:
+def _exchanged(rng: np.random.Generator) -> dict[str, Cell]:
     """The figures of two partners of very different size, in one month."""
-    (one, less), (other, more) = ("IND", PARTNERS["IND"]), ("DEU", PARTNERS["DEU"])
+    (one, less), (other, more) = ("IND", PARTNERS["IND"]), ("KOR", PARTNERS["KOR"])
     t = int(rng.integers(6, len(MONTHS)))
-    return {(one, t): lambda kg, usd: (more, more * 30), (other, t): lambda kg, usd: (less, less * 30)}
+    return {f"{one}_{t}": lambda kg, usd: (more, more * 30), f"{other}_{t}": lambda kg, usd: (less, less * 30)}
 
 
-def _slips(rng: np.random.Generator) -> Iterator[tuple[str, dict[tuple[str, int], Cell]]]:
+def _slips(rng: np.random.Generator) -> Iterator[tuple[str, dict[str, Cell]]]:
     every = range(len(MONTHS))
     for _ in range(30):
-        cell = str(rng.choice(list(PARTNERS))), int(rng.choice(every))
+        cell = f"{rng.choice(list(PARTNERS))}_{rng.choice(every)}"
         yield "weight x1,000", {cell: lambda kg, usd: (kg * 1000, usd)}
         yield "weight / 1,000", {cell: lambda kg, usd: (kg / 1000, usd)}
         yield "all x1,000", {cell: lambda kg, usd: (kg * 1000, usd * 1000)}
     for _ in range(20):
         t = int(rng.integers(6, len(MONTHS)))
-        yield "a month of nothing", {(i, t): lambda kg, usd: (0.0, 0.0) for i in PARTNERS}
-        yield "weights worked out from values", {(i, t): lambda kg, usd: (usd / 31, usd) for i in PARTNERS}
+        yield "a month of nothing", {f"{i}_{t}": lambda kg, usd: (0.0, 0.0) for i in PARTNERS}
+        yield "weights worked out from values", {f"{i}_{t}": lambda kg, usd: (usd / 31, usd) for i in PARTNERS}
         yield "partners exchanged", _exchanged(rng)
 
 
@@ -88,7 +68,7 @@ def bad(seed: int) -> Iterator[Told]:
                 yield [] if log.fingerprint() == before else ["the log is another"], name
     for name, changed in _slips(rng):
         with tempfile.TemporaryDirectory() as folder:
-            told = _log(folder).ingest(csv(*figures(rng, changed)), "f.csv", now=NOW)
+            told = _log(folder).ingest(csv(*figures(rng, **changed)), "f.csv", now=NOW)
         yield [] if told.quarantined == len(changed) else [f"{told.quarantined} of {len(changed)} held back"], name
 
 
@@ -96,9 +76,9 @@ def clean(seed: int) -> Iterator[Told]:
     """Noise, and a measure that takes nine tenths or all of one partner's flow: nothing is held back."""
     rng = np.random.default_rng(seed)
     for n in range(200):
-        cut: dict[tuple[str, int], Cell] = {("JPN", t): lambda kg, usd: (kg / 10, usd / 10) for t in range(15, 24)} if n % 2 else {}
+        cut: dict[str, Cell] = {f"JPN_{t}": lambda kg, usd: (kg / 10, usd / 10) for t in range(15, 24)} if n % 2 else {}
         with tempfile.TemporaryDirectory() as folder:
-            told = _log(folder).ingest(csv(*figures(rng, cut)), "f.csv", now=NOW)
+            told = _log(folder).ingest(csv(*figures(rng, **cut)), "f.csv", now=NOW)
         yield [f"{told.quarantined} held back: {told.findings[0]['says']}"] if told.quarantined else [], "one cut" if cut else "noise"
 
 

@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from measure import ROOT
+from measure import PATH, ROOT
 
 OTHER_PYTHON = "3.13"
 
@@ -33,7 +33,7 @@ def drawn(cores: int) -> str:
 
 def _by(python: str, cores: int, caches: Path) -> str:
     own = os.environ | {
-        "PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "benchmarks"))), "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": PATH, "OMP_NUM_THREADS": "1",
         "PYTENSOR_FLAGS": f"base_compiledir={caches / 'pytensor'}", "JAX_COMPILATION_CACHE_DIR": str(caches / "xla"),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0", "NUMBA_CACHE_DIR": str(caches / "numba"),
     }  # fmt: skip

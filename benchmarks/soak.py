@@ -1,4 +1,4 @@
-"""The service for a long time: `PYTHONPATH=.:benchmarks python benchmarks/soak.py [MINUTES]`, 30 by default.
+"""The service for a long time: `make soak`.
 
 Requests are sent when they are due, whether or not those before were answered, and timed from then on: a server that stalls is not excused
 from what came meanwhile. In turns: a steady rate without switches of the snapshot and with one every half second; a flood, and how long it

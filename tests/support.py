@@ -55,6 +55,35 @@ def listening(handler, path):
 
 
 @contextmanager
+def s3_server(bucket):
+    """A server that speaks S3 (moto, from its own environment), with a bucket: its address, and its process."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [Path(__file__).parent.parent / ".tools/s3/bin/moto_server", "-H", "127.0.0.1", "-p", str(port)]
+    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    address = f"http://127.0.0.1:{port}"
+    try:
+        while True:
+            assert server.poll() is None, "the server ended; scripts/install s3 .tools/s3"
+            try:
+                httpx.put(f"{address}/{bucket}")
+                break
+            except httpx.TransportError:
+                time.sleep(0.1)
+        yield address, server
+    finally:
+        server.kill()
+        server.wait(timeout=20)
+
+
+def s3_client(address, cache):
+    """What the environment of a client of it needs."""
+    keys = {"ENDPOINT_URL": address, "ACCESS_KEY_ID": "a", "SECRET_ACCESS_KEY": "b", "REGION": "us-east-1"}
+    return {f"AWS_{name}": value for name, value in keys.items()} | {"QUIETQUOTA_CACHE": str(cache)}
+
+
+@contextmanager
 def serving(url, *options):
     """`quietquota serve` over the snapshot store at `url`, as a process of its own; its port on loopback."""
     with socket.socket() as free:

@@ -17,9 +17,10 @@ PARTNERS = {"JPN": 2e5, "USA": 8e5, "KOR": 3e6, "DEU": 4e4, "IND": 1e4, "VNM": 6
 NOW = datetime(2025, 3, 1, tzinfo=UTC)
 
 
-def figures(**changed):
-    """Both years' figures of six partners; `changed` maps ``JPN_3`` (importer, month number) to (kg, usd), or a factor of both."""
-    rng = np.random.default_rng(1)
+def figures(rng=None, **changed):
+    """Both years' figures of six partners; `changed` maps ``JPN_3`` (importer, month number) to what it makes of (kg, usd), or a factor of
+    both."""
+    rng = rng or np.random.default_rng(1)
     rows = []
     for importer, usual in PARTNERS.items():
         for t, month in enumerate(MONTHS):
