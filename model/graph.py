@@ -27,6 +27,7 @@ from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from typing import Any
 
+import jax
 import numpy as np
 import pymc as pm
 import pytensor
@@ -102,11 +103,13 @@ class Equations:
 
     @cached_property
     def function(self) -> Any:
-        """(free variables..., data...) -> the kernel's arguments of both layers and the parts, as arrays."""
+        """(free variables..., data...) -> the kernel's arguments of both layers and the parts, each with a first axis over draws, as the
+        free variables have one."""
         given = {v: v.type(v.name) for v in self.model.data_vars}
         outputs = [layer[name] for layer in (self.unit, self.family) for name in INPUTS] + list(self.parts.values())
         inputs = [*self.model.free_RVs, *given.values()]
-        return pytensor.function(inputs, outputs, givens=given, mode="JAX", on_unused_input="ignore")
+        of_one = pytensor.function(inputs, outputs, givens=given, mode="JAX", on_unused_input="ignore").vm.jit_fn
+        return jax.jit(jax.vmap(of_one, [0] * len(self.model.free_RVs) + [None] * len(given)))
 
 
 @dataclass(frozen=True)

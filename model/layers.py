@@ -11,6 +11,7 @@ import xarray as xr
 
 from model.chain import MONTHLY
 from model.filtering import Kernel
+from model.frame import Frame
 from model.graph import Graph
 from model.kernel import INPUTS
 
@@ -40,28 +41,35 @@ def draws_of(posterior: xr.Dataset, wanted: int | None = None) -> dict[str, np.n
     return {str(name): v.transpose("sample", ...).values[chosen] for name, v in stacked.data_vars.items()}
 
 
-Evaluate = Callable[[Mapping[str, np.ndarray]], Draw]
-
-
-def evaluator(graph: Graph) -> Evaluate:
-    """{free variable: value} -> :class:`Draw`, over the months of the graph's frame."""
-    f, parts, data = graph.frame, list(graph.equations.parts), graph.frame.data()
-    given = [data[v.name] for v in graph.model.data_vars]
-
-    def evaluate(values: Mapping[str, np.ndarray]) -> Draw:
-        arrays = [np.array(v, order="C") for v in graph.equations.function(*(values[v.name] for v in graph.model.free_RVs), *given)]
-        unit, family = (dict(zip(INPUTS, arrays[i : i + len(INPUTS)], strict=True)) for i in (0, len(INPUTS)))
-        for kernel in (unit, family):
-            kernel["months"] = np.array(f.periods)
-            for name in MONTHLY:
-                kernel[name] = kernel[name][:, : f.periods]
-        monthly = (v[:, : f.periods] for v in arrays[2 * len(INPUTS) :])
-        return Draw(unit, family, dict(zip(parts, monthly, strict=True)))
-
-    return evaluate
+BATCH, CELLS = 16, 100_000
+"""Draws whose equations are worked out at once, and figures (series times months) that they may have together: of hundreds of small
+operations most is the calling of them."""
 
 
 def evaluated(graph: Graph, draws: Mapping[str, np.ndarray]) -> Iterator[Draw]:
-    evaluate = evaluator(graph)
-    for s in range(len(next(iter(draws.values())))):
-        yield evaluate({name: v[s] for name, v in draws.items()})
+    """Each draw of {free variable: (sample, ...)}, over the months of the graph's frame. `draws` are read a batch at a time."""
+    f, names = graph.frame, [v.name for v in graph.model.free_RVs]
+    data, total = f.data(), len(draws[names[0]])
+    given = [data[v.name] for v in graph.model.data_vars]
+    batch = 1 if total == 1 else int(np.clip(CELLS // (len(f.kind) * f.capacity), 1, BATCH))
+    for first in range(0, total, batch):
+        # A last batch that is not full is filled up: another size is compiled anew.
+        chosen = np.minimum(np.arange(first, first + batch), total - 1)
+        arrays = [np.array(v, order="C") for v in graph.equations.function(*(draws[name][chosen] for name in names), *given)]
+        for k in range(min(batch, total - first)):
+            yield _draw([v[k] for v in arrays], f, list(graph.equations.parts))
+
+
+def _draw(arrays: list[np.ndarray], f: Frame, parts: list[str]) -> Draw:
+    unit, family = (dict(zip(INPUTS, arrays[i : i + len(INPUTS)], strict=True)) for i in (0, len(INPUTS)))
+    for kernel in (unit, family):
+        kernel["months"] = np.array(f.periods)
+        for name in MONTHLY:
+            kernel[name] = kernel[name][:, : f.periods]
+    monthly = (v[:, : f.periods] for v in arrays[2 * len(INPUTS) :])
+    return Draw(unit, family, dict(zip(parts, monthly, strict=True)))
+
+
+def evaluator(graph: Graph) -> Callable[[Mapping[str, np.ndarray]], Draw]:
+    """{free variable: value} -> :class:`Draw`."""
+    return lambda values: next(evaluated(graph, {name: np.asarray(v, float)[None] for name, v in values.items()}))

@@ -26,10 +26,10 @@ from model.entry import forward
 from model.frame import Frame
 from model.graph import Graph, graph_of
 from model.kernel import NU, layer
-from model.layers import Draw, evaluator
+from model.layers import Draw, evaluated
 from model.probabilities import systematic
 from model.spec import Assumptions
-from model.update import Month, unseen_before
+from model.update import Month, unseen_before, usual_where
 
 ALIKE = 1e-9
 """Range of log weights below which no figure has changed."""
@@ -73,21 +73,17 @@ def weighed(draws: Draws, graph: Graph, f: Frame, assumptions: Assumptions, seed
     newer = graph_of(f, assumptions)
     unseen = unseen_before(graph.frame, newer.frame)
     fresh = np.flatnonzero(unseen.any(0))
-    evaluate, evaluate_before = evaluator(newer), evaluator(graph)
-    course, log_weight = draws["family_course"].copy(), np.empty(len(draws["family_course"]))
-    for s in range(len(course)):
+    begun = usual_where(unseen, draws, newer) if fresh.size else draws
+    course, log_weight = begun["family_course"].copy(), np.zeros(len(begun["family_course"]))
+    for s, drawn in enumerate(evaluated(newer, begun) if fresh.size else ()):
         rng = np.random.default_rng([seed, s])
-        values = {name: v[s] for name, v in draws.items()} | {"family_course": course[s]}
-        log_weight[s] = -log_density(evaluate_before(values))
-        if fresh.size:
-            baseline = evaluate(values).parts["family_baseline"]
-            course[s][:, : unseen.shape[1]] = np.where(unseen, baseline, course[s][:, : unseen.shape[1]])
-            month = Month(evaluate(values), values, newer.frame, unseen, assumptions)
-            for t in fresh:
-                told = month.drawn(int(t), rng)
-                course[s, :, t] += told.factor
-                log_weight[s] -= told.log_proposal
-        log_weight[s] += log_density(evaluate(values))
+        month = Month(drawn, {name: v[s] for name, v in begun.items()}, newer.frame, unseen, assumptions)
+        for t in fresh:
+            told = month.drawn(int(t), rng)
+            course[s, :, t] += told.factor
+            log_weight[s] -= told.log_proposal
+    now = evaluated(newer, draws | {"family_course": course})
+    log_weight += [log_density(of_now) - log_density(before) for of_now, before in zip(now, evaluated(graph, draws), strict=True)]
     return course, log_weight
 
 

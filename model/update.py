@@ -29,7 +29,7 @@ from model.filtering import Kernel
 from model.frame import Frame, frame
 from model.graph import Graph, common_shortfall, depth, graph_of
 from model.kernel import MISSING, POSITIVE, layer
-from model.layers import Draw, evaluator
+from model.layers import Draw, evaluated
 from model.smoother import evidence_on_grid
 from model.spec import Assumptions
 
@@ -61,22 +61,26 @@ def extend(draws: dict[str, np.ndarray], graph: Graph, f: Frame, assumptions: As
     if not fresh.size:
         samples = len(draws["family_course"])
         return Extended(newer, draws, np.zeros((samples, 0)), np.zeros((samples, len(newer.frame.fitted))))
-    evaluate = evaluator(newer)
     rng = np.random.default_rng(seed)
-    course = draws["family_course"].copy()
+    begun = usual_where(unseen, draws, newer)
+    course = begun["family_course"].copy()
     log_predictive, log_local = np.zeros((len(course), len(fresh))), np.zeros((len(course), len(newer.frame.fitted)))
-    for s in range(len(course)):
-        values = {name: v[s] for name, v in draws.items()} | {"family_course": course[s]}
-        baseline = evaluate(values).parts["family_baseline"]
-        course[s][:, : unseen.shape[1]] = np.where(unseen, baseline, course[s][:, : unseen.shape[1]])
-        drawn = evaluate(values)
-        month = Month(drawn, values, newer.frame, unseen, assumptions)
+    for s, drawn in enumerate(evaluated(newer, begun)):
+        month = Month(drawn, {name: v[s] for name, v in begun.items()}, newer.frame, unseen, assumptions)
         for n, t in enumerate(fresh):
             drawn_month = month.drawn(int(t), rng)
             log_predictive[s, n] = drawn_month.log_density
             course[s, :, t] += drawn_month.factor
             log_local[s] += drawn_month.log_local
     return Extended(newer, draws | {"family_course": course}, log_predictive, log_local)
+
+
+def usual_where(unseen: np.ndarray, draws: dict[str, np.ndarray], newer: Graph) -> dict[str, np.ndarray]:
+    """`draws` with the families' courses on their baselines in months `unseen`, (family, period)."""
+    course = draws["family_course"].copy()
+    for s, drawn in enumerate(evaluated(newer, draws)):
+        course[s, :, : unseen.shape[1]][unseen] = drawn.parts["family_baseline"][unseen]
+    return draws | {"family_course": course}
 
 
 def unseen_before(before: Frame, now: Frame) -> np.ndarray:

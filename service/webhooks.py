@@ -121,9 +121,11 @@ Send = Callable[[str, bytes, dict[str, str]], None]
 
 def sender(private: bool) -> Send:
     """Over HTTP, to the very address that was checked: a name that resolves otherwise a moment later is of no use."""
-    import httpx
 
     def send(url: str, body: bytes, headers: dict[str, str]) -> None:
+        # Most nights have nothing to send.
+        import httpx
+
         parts = urlsplit(url)
         address = addresses(url, private)[0]
         there = httpx.URL(url).copy_with(host=address)
