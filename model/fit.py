@@ -26,7 +26,7 @@ import xarray as xr
 import model.xla  # noqa: F401 - tells JAX of the kernels
 from model.frame import Frame
 from model.graph import Equations, Graph, anchored_course, graph_of
-from model.jumps import Layout, Stretch, known, learnt, promising
+from model.jumps import Jumps, Layout, Stretch, known, learnt, promising
 from model.nuts import STATS, Stage, Target, Tuning, joined, sample
 from model.spec import Assumptions, Computation
 
@@ -113,7 +113,7 @@ def continued(last: Fit, f: Frame) -> Left | None:
     """What `last` left, carried to `f`, of the same structure with months added: the families' courses of new months are moved as
     their destinations did. None where the structure is another one."""
     old = last.graph.frame
-    place = Layout(last.graph.model.initial_point())
+    place = Layout(_origin(last.graph.equations))
     if f.structure != old.structure or last.left.ends.shape[1] != place.size:
         return None
     ends = last.left.ends.copy()
@@ -201,7 +201,7 @@ def _left(warm: xr.DataTree, graph: Graph) -> Left:
 
 def _tuned(steps: np.ndarray, scales: np.ndarray, draws: np.ndarray, graph: Graph) -> Tuning:
     """With the covariance of what lies on a ridge estimated from `draws`, (chain, draw, dimension)."""
-    place, values = Layout(graph.model.initial_point()), graph.model.rvs_to_values
+    place, values = Layout(_origin(graph.equations)), graph.model.rvs_to_values
     ridge = np.concatenate([np.ravel(place[values[v].name]) for v in graph.model.free_RVs if v.name in RIDGE])
     own = draws[..., ridge] - draws[..., ridge].mean(1, keepdims=True)
     flat, usual = own.reshape(-1, ridge.size), (scales[:, ridge] ** 2).mean(0)
@@ -215,21 +215,25 @@ def _with_jumps(
     names = inspect.getclosurevars(compiled._make_logp_func).nonlocals["logp_shared_names"]
     data = [compiled._shared_data[name] for name in names]
     density, gradient = _density(compiled._raw_logp_fn), compiled._make_logp_func()
-    target = Target(graph.model, lambda x: float(density(x, *data)[0]), lambda x: gradient(x, **compiled._shared_data))
-    place = Layout(graph.model.initial_point())
-    ends, earlier, stretches = begun.ends, begun.stretches, list[Stretch]()
+    origin = _origin(graph.equations)
+    target = Target(graph.model, origin, lambda x: float(density(x, *data)[0]), lambda x: gradient(x, **compiled._shared_data))
+    place, ends, stretches = Layout(origin), begun.ends, list[Stretch]()
+    earlier, fresh = list[Stretch](), list(begun.stretches)
+    learnt_of: list[Jumps] = [[], [], []]
     levels = promising(known(graph.frame, place, a.restricted[:SEVERITIES]), ends, target.density, c.cores)
 
     def carry_on(length: int, seed: int, unsettled: np.ndarray) -> Stage:
         """Every chain, with jumps to where any has been so far. unsettled : (dimension,), what the chains do not agree in."""
-        nonlocal ends
-        found = [promising(kind, ends, target.density, c.cores) for kind in learnt([*earlier, *stretches], graph.frame, place)]
-        some = [(jumps, share) for jumps, share in zip([levels, *found], SHARES, strict=True) if jumps]
+        nonlocal ends, fresh
+        for kind, more in zip(learnt_of, learnt(fresh, earlier, graph.frame, place), strict=True):
+            kind[:] = promising([*kind, *more], ends, target.density, c.cores)
+        some = [(jumps, share) for jumps, share in zip([levels, *learnt_of], SHARES, strict=True) if jumps]
         kinds = [(jumps, round(TRIES * share / sum(s for _, s in some))) for jumps, share in some]
         kinds.append(([jump for jumps, _ in kinds for jump in jumps if unsettled[jump[0]].any()], UNSETTLED_TRIES))
         stage = sample(target, ends, begun.tuning, kinds, length, seed, c.cores, tell)
-        ends = stage.draws[:, -1]
-        stretches.extend(Stretch.of(chain) for chain in stage.draws)
+        earlier.extend(fresh)
+        ends, fresh = stage.draws[:, -1], [Stretch.of(chain) for chain in stage.draws]
+        stretches.extend(fresh)
         return stage
 
     apart = np.zeros(place.size, bool)
@@ -253,6 +257,12 @@ def unsettled(draws: np.ndarray) -> np.ndarray:
         fewest = np.minimum(*(azs.ess(every, method=method)["x"].values for method in ("bulk", "tail")))
         settled: np.ndarray = (azs.rhat(every)["x"].values <= RHAT) & (fewest >= ESS_A_CHAIN * len(draws))
     return ~settled
+
+
+@cache
+def _origin(equations: Equations) -> dict[str, np.ndarray]:
+    """Some point: the parameters' names, order and shapes. PyMC compiles a function to find one."""
+    return dict(equations.model.initial_point())
 
 
 @cache

@@ -12,14 +12,14 @@ and the whole density decides (Metropolis). :math:`\Delta_b` is one of two thing
   :math:`\bar\theta^{(i)}_b - \bar\theta^{(j)}_b`, over one family and a span of months;
 - *known*: one unit's level over a span of years by the logarithm of a severity, "a higher base, and restricted ever since".
 
-Sign, block and difference do not depend on the state, and what is learnt is learnt from the warm-up alone: the proposal is symmetric and
-the posterior is left as it is. Differences of past chains as proposals: ter Braak & Vrugt (2008), Statistics and Computing 18,
-435-446; of modes: Tjelmeland & Hegland (1998), Scandinavian Journal of Statistics 25, 205-223.
+Sign, block and difference do not depend on the state, and what is learnt is learnt before a stage of draws begins: within it the proposal
+is symmetric and the posterior is left as it is. Differences of past chains as proposals: ter Braak & Vrugt (2008), Statistics and
+Computing 18, 435-446; of modes: Tjelmeland & Hegland (1998), Scandinavian Journal of Statistics 25, 205-223.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import combinations
+from itertools import chain, combinations, product
 from typing import NamedTuple
 
 import numpy as np
@@ -63,13 +63,13 @@ class Stretch(NamedTuple):
         return cls(draws.mean(0), draws.var(0))
 
 
-def learnt(stretches: Sequence[Stretch], f: Frame, place: Layout) -> list[Jumps]:
-    """Where any two of `stretches` of warm-up differ: in courses alone, in levels alone, in both.
+def learnt(fresh: Sequence[Stretch], earlier: Sequence[Stretch], f: Frame, place: Layout) -> list[Jumps]:
+    """Where any two of the `fresh` stretches differ, or one of them and an `earlier` one: in courses alone, in levels alone, in both.
 
     Apart, since levels drift and are many, and a month of a course that has two readings is tried the more often.
     """
     kinds: list[Jumps] = [[], [], []]
-    for one, other in combinations(stretches, 2):
+    for one, other in chain(combinations(fresh, 2), product(fresh, earlier)):
         difference = one.mean - other.mean
         apart = np.abs(difference) > APART * np.sqrt((one.variance + other.variance) / 2)
         for kind, block in _blocks(apart, place, f):

@@ -24,9 +24,11 @@ STATS = {"diverging": "diverging", "energy": "energy", "logp": "model_logp", "n_
 
 @dataclass(frozen=True)
 class Target:
-    """density : x -> log density. gradient : x -> (log density, its gradient). `x` is (dimension,), unconstrained."""
+    """origin : some point of the `model`, by parameter. density : x -> log density. gradient : x -> (log density, its gradient). `x` is
+    (dimension,), unconstrained."""
 
     model: pm.Model
+    origin: dict[str, np.ndarray]
     density: Callable[[np.ndarray], float]
     gradient: Callable[[np.ndarray], tuple[float, np.ndarray]]
 
@@ -104,12 +106,12 @@ def sample(
     """`draws` of each chain from `starts` (chain, dimension), jumps of `kinds` before each; one thread a chain, the kernels and XLA run
     without Python's lock. `tell` is called at each draw.
     """
-    origin, over = target.model.initial_point(), threading.Event()
+    over = threading.Event()
 
     def chain(c: int) -> tuple[np.ndarray, list[dict[str, Any]], int]:
         rng = np.random.default_rng([seed, c])
         step = pm.NUTS(
-            model=target.model, initial_point=origin, logp_dlogp_func=_Density(target), adapt_step_size=False, rng=rng.spawn(1)[0],
+            model=target.model, initial_point=target.origin, logp_dlogp_func=_Density(target), adapt_step_size=False, rng=rng.spawn(1)[0],
             potential=_Metric(tuning.scales[c], tuning, rng.spawn(1)[0]), step_scale=tuning.steps[c] * starts.shape[1] ** 0.25,
         )  # fmt: skip
         step.tune = False

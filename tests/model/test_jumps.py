@@ -48,7 +48,7 @@ def hills(jumps, seed=1):
     with pm.Model() as model:
         pm.Flat("x", shape=2)
     starts, tuning = np.array([[-6.0, 0.0], [6.0, 0.0]]), tuned(0.8, [], np.zeros((0, 0)))
-    return sample(Target(model, two_hills, slope), starts, tuning, [(jumps, 2)], 1500, seed, 2, lambda: None)
+    return sample(Target(model, model.initial_point(), two_hills, slope), starts, tuning, [(jumps, 2)], 1500, seed, 2, lambda: None)
 
 
 def test_a_metric_that_knows_a_ridge_crosses_it_in_a_few_steps_and_samples_the_same_posterior():
@@ -57,7 +57,11 @@ def test_a_metric_that_knows_a_ridge_crosses_it_in_a_few_steps_and_samples_the_s
     precision = np.linalg.inv(covariance)
     with pm.Model() as model:
         pm.Flat("x", shape=2)
-    target = Target(model, lambda x: float(-0.5 * x @ precision @ x), lambda x: (float(-0.5 * x @ precision @ x), -precision @ x))
+
+    def density(x):
+        return float(-0.5 * x @ precision @ x)
+
+    target = Target(model, model.initial_point(), density, lambda x: (density(x), -precision @ x))
     told = {}
     for name, tuning in {"blind": tuned(0.05, [], np.zeros((0, 0))), "knowing": tuned(0.9, [0, 1], covariance)}.items():
         told[name] = sample(target, np.zeros((2, 2)), tuning, [], 1000, 3, 2, lambda: None)
@@ -111,10 +115,10 @@ def test_a_known_jump_moves_one_units_level_by_the_severity_and_no_other_series(
 def test_what_two_stretches_differ_in_is_proposed_whole_and_nothing_where_they_agree(f, place):
     size, rng = sum(v.size for v in place.values()), np.random.default_rng(0)
     here, there = (rng.normal(0, 0.1, (200, size)) for _ in range(2))
-    assert learnt([Stretch.of(here), Stretch.of(there)], f, place) == [[], [], []]
+    assert learnt([Stretch.of(here)], [Stretch.of(there)], f, place) == [[], [], []]
     months = place["family_course"][1, 7:10]
     there[:, months] -= 0.8
-    [(block, difference)], levels, both = learnt([Stretch.of(here), Stretch.of(there)], f, place)
+    [(block, difference)], levels, both = learnt([Stretch.of(here)], [Stretch.of(there)], f, place)
     assert levels == both == []
     np.testing.assert_array_equal(block, months)
     np.testing.assert_allclose(difference, 0.8, atol=0.05)
