@@ -61,7 +61,7 @@ def tasks() -> list[Task]:
     log.ingest(simulated_csv(months=36, importers=("JPN", "USA"), codes=tuple(codes)), "figures.csv")
     families = {f"f{code}": Family(title=code, hs=(code,)) for code in codes}
     watch = Watch(exporter="CHN", importers=("JPN", "USA"), families=families)
-    short = Computation(draws=100, tune=150, cores=1, probability_draws=100)
+    short = Computation(draws=16, tune=40, cores=1, probability_draws=16)
     return [Task(name, read_panel(log, part, AS_OF), {}, A, short) for name, part in plan(watch, 2).items()]
 
 
