@@ -82,12 +82,12 @@ def cluster():
 
 
 PLANS = (
-    ("China, 8 importers, rare earths (the demo)", 8), ("China, 30 importers, 50 families", 1_500),
+    ("China, 8 importers, rare earths (the demo)", 8), ("China, 30 importers, 50 families", 1_500), ("2,000 units", 2_000),
     ("China, 60 importers, every heading (HS4) they buy for two years or more", 20_000),
     ("every exporter that reports by month (60), its 30 largest importers, the 200 headings under export control somewhere", 360_000),
 )  # fmt: skip
 FIT_CORE_SECONDS, WEIGH_CORE_SECONDS = 62.0, 1.0
-"""A unit's, of a fit through the gate and of weighing: docs/performance.md, 8 units 482 and 24 units 1,544 on both cores together."""
+"""A unit's, of a fit through the gate and of weighing, on both cores together: 8 units took 482, 24 took 1,544 (docs/performance.md)."""
 
 
 def main() -> None:
@@ -108,7 +108,7 @@ def main() -> None:
         for (_, _, months), told in rows
     ]
     plans = [
-        f"| {name} | {units:,} | {units * FIT_CORE_SECONDS / 3600:,.0f} | {units * WEIGH_CORE_SECONDS / 3600:,.1f} | "
+        f"| {name} | {units:,} | {units * FIT_CORE_SECONDS / 3600:,.1f} | {units * WEIGH_CORE_SECONDS / 3600:,.1f} | "
         f"{max(1, round(units * FIT_CORE_SECONDS / 3600 / 48)):,} |"
         for name, units in PLANS
     ]
@@ -124,13 +124,13 @@ is that of a whole one.
 {chr(10).join(costs)}
 
 A gradient grows with units x months and with nothing else; what is fixed in a draw (some milliseconds of Python) shows in small
-panels. What grows beside it is how many draws are needed: a panel of 8 units passes the
-gate after 482 seconds of a core, one of 24 after 1,544 (docs/performance.md), so about a minute of a core for a unit, whatever the
-panel's size. More than 24 units were not tried in one fit.
+panels, and short warm-ups take long ways. What grows beside it is how many draws are needed: about a minute of a core for a unit,
+whatever the panel's size ([performance.md](performance.md)). More than 24 units were not tried in one fit; above 60 a refresh works on
+shards ([decision 0025](decisions/0025-shards-by-family.md)), each with the cost of its units.
 
 ## Shards
 
-{len(several)} shards of two units, short fits, two at a time:
+{len(several)} shards of two units, two at a time: fits cut short, each with its screen for rival modes, its checks, and a second attempt:
 
 | where | on the wall, s | all shards together / 2, s | ratio |
 |---|---|---|---|
