@@ -251,11 +251,14 @@ def _with_jumps(
 
 
 def unsettled(draws: np.ndarray) -> np.ndarray:
-    """(dimension,) of (chain, draw, dimension): what would not pass the gate."""
+    """(dimension,) of (chain, draw, dimension): what would not pass the gate. Effective draws, the dearer half, are asked for once all
+    chains agree."""
     every = xr.Dataset({"x": (("chain", "draw", "dimension"), draws)})
     with np.errstate(all="ignore"):  # what has not moved at all has no variance, and is not settled
-        fewest = np.minimum(*(azs.ess(every, method=method)["x"].values for method in ("bulk", "tail")))
-        settled: np.ndarray = (azs.rhat(every)["x"].values <= RHAT) & (fewest >= ESS_A_CHAIN * len(draws))
+        settled: np.ndarray = azs.rhat(every)["x"].values <= RHAT
+        if settled.all():
+            fewest = np.minimum(*(azs.ess(every, method=method)["x"].values for method in ("bulk", "tail")))
+            settled = fewest >= ESS_A_CHAIN * len(draws)
     return ~settled
 
 
