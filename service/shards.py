@@ -14,7 +14,7 @@ import zipfile
 from collections.abc import Iterator
 from concurrent.futures import Executor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from multiprocessing import active_children
@@ -192,15 +192,13 @@ def executor(address: str, workers: int) -> Iterator[Executor]:
 
 
 def run_all(tasks: list[Task], address: str, workers: int, aside: Store, tell: Tell) -> dict[str, Done]:
-    """Every task, done or found put aside, by name. One that raises, or whose workers die, is done as one that its gate refuses, and is not
-    put aside: the next refresh tries it again. At the last attempt each has a worker of its own, so that one that dies takes no other's
-    work with it."""
+    """Every task, done or found put aside, by name; its files stay there (:func:`put_aside`): 2,000 units' are some 5 GB. One that
+    raises, or whose workers die, is done as one that its gate refuses, and is not put aside: the next refresh tries it again. At the last
+    attempt each has a worker of its own, so that one that dies takes no other's work with it."""
     done: dict[str, Done] = {}
     for task in tasks:
-        try:
-            done[task.name] = Done.unpacked(aside.read(task.place))
-        except (FileNotFoundError, zipfile.BadZipFile, KeyError):
-            continue
+        with suppress(FileNotFoundError, zipfile.BadZipFile, KeyError):
+            done[task.name] = replace(put_aside(aside, task), files={})
     for attempt in range(RETRIES + 1):
         left = [task for task in tasks if task.name not in done]
         tell(len(done), len(tasks))
@@ -211,20 +209,29 @@ def run_all(tasks: list[Task], address: str, workers: int, aside: Store, tell: T
                     for future in as_completed(waiting):
                         task = waiting[future]
                         try:
-                            done[task.name] = future.result()
+                            one = future.result()
                         except BrokenProcessPool:
                             raise
                         except NothingToFit as error:
-                            done[task.name] = _abstaining(task, str(error))
+                            one = _abstaining(task, str(error))
                         except Exception as error:
                             done[task.name] = _broken(task, f"{type(error).__name__}: {error}")
                             continue
-                        aside.write(task.place, done[task.name].packed())
+                        finally:
+                            # What a future holds is what a shard weighs.
+                            del waiting[future], future
+                        aside.write(task.place, one.packed())
+                        done[task.name] = replace(one, files={})
                         tell(len(done), len(tasks))
             except BrokenProcessPool:
                 if attempt == RETRIES:
                     done[several[0].name] = _broken(several[0], f"its worker died {RETRIES + 1} times: is there memory enough?")
     return done
+
+
+def put_aside(aside: Store, task: Task) -> Done:
+    """With its files. Raises FileNotFoundError, and where it is not whole BadZipFile or KeyError."""
+    return Done.unpacked(aside.read(task.place))
 
 
 def _broken(task: Task, why: str) -> Done:
@@ -272,9 +279,9 @@ def in_shards(job: Job, decision: Decision, units: int, address: str) -> tuple[D
         first = [tasks[n] for n in np.unique(np.linspace(0, len(tasks) - 1, POOLED).round().astype(int))]
         with job.step(f"{len(first)} shards, for what all share") as tell:
             told = run_all(first, address, job.computation.cores, aside, tell)
-        found = [from_netcdf(d.files[f"{SHARDS}/{name}.nc"]) for name, d in told.items() if d.files]
+        found = [draws for task in first if (draws := _telling(aside, task))]
         if found:
-            prior = pooled(job.assumptions, [draws_of(tree["posterior"].to_dataset(), TELLING) for tree in found])
+            prior = pooled(job.assumptions, found)
             pool = {"from": sorted(told), "assumptions": prior.model_dump(), "assumptions_digest": prior.digest()}
     if pool:
         # Those whose figures are in it already keep the prior as it was: no figure is used twice.
@@ -292,11 +299,21 @@ def in_shards(job: Job, decision: Decision, units: int, address: str) -> tuple[D
 
     def fill(folder: Path) -> None:
         (folder / SHARDS).mkdir()
-        for one in done.values():
-            for name, content in one.files.items() if _let_pass(one, job.accept_review) else ():
-                (folder / name).write_bytes(content)
+        for task in tasks:
+            if _let_pass(done[task.name], job.accept_review):
+                for name, content in put_aside(aside, task).files.items():
+                    (folder / name).write_bytes(content)
 
     return decision, put(job, snapshot, fill)
+
+
+def _telling(aside: Store, task: Task) -> dict[str, np.ndarray] | None:
+    """Draws of a shard, of which others learn what all share; None where it has none to tell."""
+    try:
+        content = put_aside(aside, task).files[f"{SHARDS}/{task.name}.nc"]
+    except (FileNotFoundError, KeyError):
+        return None
+    return draws_of(from_netcdf(content)["posterior"].to_dataset(), TELLING)
 
 
 def _before(store: SnapshotStore, then: dict[str, Any], name: str) -> tuple[bytes, dict[str, Any]] | None:
