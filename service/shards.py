@@ -11,8 +11,9 @@ abstain, and say where their last answer is. Where that befalls more than :data:
 import io
 import sys
 import zipfile
-from collections.abc import Iterator
-from concurrent.futures import Executor, as_completed
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
@@ -49,6 +50,8 @@ MOST_LEFT_OUT = 0.1
 """Share of the units that may be left out of a publication."""
 RETRIES = 2
 """Of a shard whose worker died."""
+AHEAD = 2
+"""Tasks that are sent, for each that is worked on."""
 TELLING = 200
 """Draws of a shard that are pooled."""
 
@@ -56,7 +59,7 @@ TELLING = 200
 @dataclass(frozen=True)
 class Task:
     """All that a worker needs: it sees neither the log nor the store. before : the shard's last posterior and its meta, to be weighed if
-    `weigh`, and otherwise for the next fit to begin with."""
+    `weigh`, and otherwise for the next fit to begin with; it is read when the task is sent."""
 
     name: str
     panel: Panel
@@ -168,13 +171,13 @@ def _done(
 
 
 @contextmanager
-def executor(address: str, workers: int) -> Iterator[Executor]:
-    """``local``: processes of this machine. ``dask://host:port``: an existing cluster, whose workers have this package installed; it runs
-    the tasks of a worker that died elsewhere."""
+def executor(address: str, workers: int) -> Iterator[tuple[Executor, int]]:
+    """And how many tasks it works on at once. ``local``: processes of this machine. ``dask://host:port``: an existing cluster, whose
+    workers have this package installed; it runs the tasks of a worker that died elsewhere."""
     if address == "local":
         pool = processes(workers)
         try:
-            yield pool
+            yield pool, workers
         except BaseException:
             # Whoever is told to stop need not wait for hours of what nobody will take.
             for child in active_children():
@@ -186,15 +189,18 @@ def executor(address: str, workers: int) -> Iterator[Executor]:
         from distributed import Client
 
         with Client(address.replace("dask://", "tcp://", 1), set_as_default=False) as client:  # type: ignore[no-untyped-call]
-            yield client.get_executor(retries=RETRIES, pure=False)
+            yield client.get_executor(retries=RETRIES, pure=False), max(workers, sum(client.ncores().values()))
     else:
         raise ValueError(f"--executor {address}: local, or dask://host:port of a scheduler")
 
 
-def run_all(tasks: list[Task], address: str, workers: int, aside: Store, tell: Tell) -> dict[str, Done]:
-    """Every task, done or found put aside, by name; its files stay there (:func:`put_aside`): 2,000 units' are some 5 GB. One that
-    raises, or whose workers die, is done as one that its gate refuses, and is not put aside: the next refresh tries it again. At the last
-    attempt each has a worker of its own, so that one that dies takes no other's work with it."""
+def run_all(
+    tasks: list[Task], address: str, workers: int, aside: Store, tell: Tell, ready: Callable[[Task], Task] = lambda task: task
+) -> dict[str, Done]:
+    """Every task, done or found put aside, by name; its files stay there (:func:`put_aside`). `ready` gives a task what it is sent with.
+    Few are on their way at a time, and none is held: the posteriors of 2,000 units are some 5 GB, before and after. One that raises, or
+    whose workers die, is done as one that its gate refuses, and is not put aside: the next refresh tries it again. At the last attempt
+    each has a worker of its own, so that one that dies takes no other's work with it."""
     done: dict[str, Done] = {}
     for task in tasks:
         with suppress(FileNotFoundError, zipfile.BadZipFile, KeyError):
@@ -204,29 +210,34 @@ def run_all(tasks: list[Task], address: str, workers: int, aside: Store, tell: T
         tell(len(done), len(tasks))
         for several in [left] if left and attempt < RETRIES else [[task] for task in left]:
             try:
-                with executor(address, min(workers, len(several))) as pool:
-                    waiting = {pool.submit(work, task): task for task in several}
-                    for future in as_completed(waiting):
-                        task = waiting[future]
-                        try:
-                            one = future.result()
-                        except BrokenProcessPool:
-                            raise
-                        except NothingToFit as error:
-                            one = _abstaining(task, str(error))
-                        except Exception as error:
-                            done[task.name] = _broken(task, f"{type(error).__name__}: {error}")
-                            continue
-                        finally:
-                            # What a future holds is what a shard weighs.
-                            del waiting[future], future
-                        aside.write(task.place, one.packed())
-                        done[task.name] = replace(one, files={})
-                        tell(len(done), len(tasks))
+                with executor(address, min(workers, len(several))) as (pool, slots):
+                    queue, waiting = deque(several), dict[Future[Done], Task]()
+                    while queue or waiting:
+                        while queue and len(waiting) < AHEAD * slots:
+                            task = queue.popleft()
+                            waiting[pool.submit(work, ready(task))] = task
+                        for future in wait(waiting, return_when=FIRST_COMPLETED).done:
+                            task = waiting.pop(future)
+                            done[task.name] = _result(future, task, aside)
+                            tell(len(done), len(tasks))
             except BrokenProcessPool:
                 if attempt == RETRIES:
                     done[several[0].name] = _broken(several[0], f"its worker died {RETRIES + 1} times: is there memory enough?")
     return done
+
+
+def _result(future: Future[Done], task: Task, aside: Store) -> Done:
+    """What has become of a task, its files put aside. Raises BrokenProcessPool."""
+    try:
+        one = future.result()
+    except BrokenProcessPool:
+        raise
+    except NothingToFit as error:
+        one = _abstaining(task, str(error))
+    except Exception as error:
+        return _broken(task, f"{type(error).__name__}: {error}")
+    aside.write(task.place, one.packed())
+    return replace(one, files={})
 
 
 def put_aside(aside: Store, task: Task) -> Done:
@@ -267,18 +278,21 @@ def in_shards(job: Job, decision: Decision, units: int, address: str) -> tuple[D
         if {n: list(w.families) for n, w in shards.items()} != {n: told["families"] for n, told in then.get("shards", {}).items()}:
             decision, then = Decision("fit", "the shards are not those of the current snapshot"), {}
             run.know(decision=vars(decision))
-    before = {name: _before(job.store, then, name) for name in shards}
-    weigh = decision.kind == "weigh"
+    weigh, held = decision.kind == "weigh", then.get("files", {})
     tasks = [
-        Task(name, part(job.panel, of), titles(of), job.assumptions, one, before[name], weigh and before[name] is not None)
+        Task(name, part(job.panel, of), titles(of), job.assumptions, one, weigh=weigh and f"{SHARDS}/{name}.nc" in held)
         for name, of in shards.items()
     ]
+
+    def ready(task: Task) -> Task:
+        return replace(task, before=_before(job.store, then, task.name))
+
     # The draws there are were drawn under these.
     pool = then.get("pooled") if weigh else None
     if decision.kind == "fit" and len(tasks) > POOLED:
         first = [tasks[n] for n in np.unique(np.linspace(0, len(tasks) - 1, POOLED).round().astype(int))]
         with job.step(f"{len(first)} shards, for what all share") as tell:
-            told = run_all(first, address, job.computation.cores, aside, tell)
+            told = run_all(first, address, job.computation.cores, aside, tell, ready)
         found = [draws for task in first if (draws := _telling(aside, task))]
         if found:
             prior = pooled(job.assumptions, found)
@@ -290,7 +304,7 @@ def in_shards(job: Job, decision: Decision, units: int, address: str) -> tuple[D
     for old in set(aside.names(WORK)) - {task.place for task in tasks}:
         aside.delete(old)
     with job.step(f"{len(tasks)} shards") as tell:
-        done = run_all(tasks, address, job.computation.cores, aside, tell)
+        done = run_all(tasks, address, job.computation.cores, aside, tell, ready)
     run.know(shards={name: {k: d.told[k] for k in ("gate", "decision", "seconds")} for name, d in sorted(done.items())}, pooled=pool)
     snapshot = _joined(job, done, pool)
     checks = [Check(**c) for c in snapshot.meta["checks"]]

@@ -31,7 +31,7 @@ from service.publication import titles
 from service.refresh import refresh
 from service.runs import records
 from service.settings import Settings
-from service.shards import Done, Task, _checks, part, plan, put_aside, run_all, said
+from service.shards import AHEAD, Done, Task, _checks, part, plan, put_aside, run_all, said
 from service.snapshots import SHARDS, SnapshotStore
 
 CODES = ("850511", "811292", "280530", "810197")
@@ -229,6 +229,22 @@ def test_a_shard_that_cannot_be_done_or_kills_its_worker_is_refused_and_costs_th
     why = [done[name].told["checks"][0]["worst"] for name in ("shard-1", "shard-2")]
     assert why[0].startswith("KeyError") and "its worker died 3 times" in why[1]
     assert len(aside.names("work")) == 2, "what failed is tried again next time"
+
+
+@pytest.mark.slow
+def test_few_shards_are_on_their_way_at_a_time_and_what_they_are_sent_with_is_read_then(tmp_path):
+    log = ReleaseLog(tmp_path / "log")
+    log.ingest(simulated_csv(months=5, importers=WATCH.importers, codes=CODES), "few.csv")
+    panel = read_panel(log, WATCH, datetime(2019, 8, 5, tzinfo=UTC))
+    tasks = [Task(f"shard-{n + 1}", panel, {}, A, COMPUTATION) for n in range(6)]
+    aside, on_their_way = Folder(tmp_path / "store"), []
+
+    def ready(task):
+        on_their_way.append(sum(t.name <= task.name for t in tasks) - len(aside.names("work")))
+        return task
+
+    assert len(run_all(tasks, "local", 1, aside, lambda *of: None, ready)) == 6
+    assert len(on_their_way) == 6 and max(on_their_way) <= AHEAD
 
 
 def test_shards_that_are_done_are_not_done_again(tmp_path):
