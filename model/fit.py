@@ -26,7 +26,7 @@ import xarray as xr
 import model.xla  # noqa: F401 - tells JAX of the kernels
 from model.frame import Frame
 from model.graph import Equations, Graph, anchored_course, graph_of
-from model.jumps import Jumps, Layout, Stretch, known, learnt, promising
+from model.jumps import Layout, Stretch, known, learnt, promising
 from model.nuts import STATS, Stage, Target, Tuning, joined, sample
 from model.spec import Assumptions, Computation
 
@@ -217,23 +217,20 @@ def _with_jumps(
     density, gradient = _density(compiled._raw_logp_fn), compiled._make_logp_func()
     origin = _origin(graph.equations)
     target = Target(graph.model, origin, lambda x: float(density(x, *data)[0]), lambda x: gradient(x, **compiled._shared_data))
-    place, ends, stretches = Layout(origin), begun.ends, list[Stretch]()
-    earlier, fresh = list[Stretch](), list(begun.stretches)
-    learnt_of: list[Jumps] = [[], [], []]
+    place, ends, earlier, stretches = Layout(origin), begun.ends, begun.stretches, list[Stretch]()
     levels = promising(known(graph.frame, place, a.restricted[:SEVERITIES]), ends, target.density, c.cores)
 
     def carry_on(length: int, seed: int, unsettled: np.ndarray) -> Stage:
         """Every chain, with jumps to where any has been so far. unsettled : (dimension,), what the chains do not agree in."""
-        nonlocal ends, fresh
-        for kind, more in zip(learnt_of, learnt(fresh, earlier, graph.frame, place), strict=True):
-            kind[:] = promising([*kind, *more], ends, target.density, c.cores)
-        some = [(jumps, share) for jumps, share in zip([levels, *learnt_of], SHARES, strict=True) if jumps]
+        nonlocal ends
+        # All pairs anew: a jump out of a rare reading promises nothing until a chain has come to it.
+        found = [promising(kind, ends, target.density, c.cores) for kind in learnt([*earlier, *stretches], graph.frame, place)]
+        some = [(jumps, share) for jumps, share in zip([levels, *found], SHARES, strict=True) if jumps]
         kinds = [(jumps, round(TRIES * share / sum(s for _, s in some))) for jumps, share in some]
         kinds.append(([jump for jumps, _ in kinds for jump in jumps if unsettled[jump[0]].any()], UNSETTLED_TRIES))
         stage = sample(target, ends, begun.tuning, kinds, length, seed, c.cores, tell)
-        earlier.extend(fresh)
-        ends, fresh = stage.draws[:, -1], [Stretch.of(chain) for chain in stage.draws]
-        stretches.extend(fresh)
+        ends = stage.draws[:, -1]
+        stretches.extend(Stretch.of(chain) for chain in stage.draws)
         return stage
 
     apart = np.zeros(place.size, bool)
@@ -251,14 +248,11 @@ def _with_jumps(
 
 
 def unsettled(draws: np.ndarray) -> np.ndarray:
-    """(dimension,) of (chain, draw, dimension): what would not pass the gate. Effective draws, the dearer half, are asked for once all
-    chains agree."""
+    """(dimension,) of (chain, draw, dimension): what would not pass the gate."""
     every = xr.Dataset({"x": (("chain", "draw", "dimension"), draws)})
     with np.errstate(all="ignore"):  # what has not moved at all has no variance, and is not settled
-        settled: np.ndarray = azs.rhat(every)["x"].values <= RHAT
-        if settled.all():
-            fewest = np.minimum(*(azs.ess(every, method=method)["x"].values for method in ("bulk", "tail")))
-            settled = fewest >= ESS_A_CHAIN * len(draws)
+        fewest = np.minimum(*(azs.ess(every, method=method)["x"].values for method in ("bulk", "tail")))
+        settled: np.ndarray = (azs.rhat(every)["x"].values <= RHAT) & (fewest >= ESS_A_CHAIN * len(draws))
     return ~settled
 
 

@@ -19,7 +19,7 @@ Computing 18, 435-446; of modes: Tjelmeland & Hegland (1998), Scandinavian Journ
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import chain, combinations, product
+from itertools import combinations
 from typing import NamedTuple
 
 import numpy as np
@@ -63,13 +63,13 @@ class Stretch(NamedTuple):
         return cls(draws.mean(0), draws.var(0))
 
 
-def learnt(fresh: Sequence[Stretch], earlier: Sequence[Stretch], f: Frame, place: Layout) -> list[Jumps]:
-    """Where any two of the `fresh` stretches differ, or one of them and an `earlier` one: in courses alone, in levels alone, in both.
+def learnt(stretches: Sequence[Stretch], f: Frame, place: Layout) -> list[Jumps]:
+    """Where any two of `stretches` differ: in courses alone, in levels alone, in both.
 
     Apart, since levels drift and are many, and a month of a course that has two readings is tried the more often.
     """
     kinds: list[Jumps] = [[], [], []]
-    for one, other in chain(combinations(fresh, 2), product(fresh, earlier)):
+    for one, other in combinations(stretches, 2):
         difference = one.mean - other.mean
         apart = np.abs(difference) > APART * np.sqrt((one.variance + other.variance) / 2)
         for kind, block in _blocks(apart, place, f):

@@ -8,7 +8,7 @@ import pytest
 import xarray as xr
 from scipy.stats import norm
 
-from model.fit import Fit, Left, continued, unsettled
+from model.fit import Fit, Left, continued
 from model.frame import Frame, contrasts
 from model.graph import anchored_course, graph_of
 from model.jumps import Layout, Stretch, jumped, known, learnt, promising
@@ -115,10 +115,10 @@ def test_a_known_jump_moves_one_units_level_by_the_severity_and_no_other_series(
 def test_what_two_stretches_differ_in_is_proposed_whole_and_nothing_where_they_agree(f, place):
     size, rng = sum(v.size for v in place.values()), np.random.default_rng(0)
     here, there = (rng.normal(0, 0.1, (200, size)) for _ in range(2))
-    assert learnt([Stretch.of(here)], [Stretch.of(there)], f, place) == [[], [], []]
+    assert learnt([Stretch.of(here), Stretch.of(there)], f, place) == [[], [], []]
     months = place["family_course"][1, 7:10]
     there[:, months] -= 0.8
-    [(block, difference)], levels, both = learnt([Stretch.of(here)], [Stretch.of(there)], f, place)
+    [(block, difference)], levels, both = learnt([Stretch.of(here), Stretch.of(there)], f, place)
     assert levels == both == []
     np.testing.assert_array_equal(block, months)
     np.testing.assert_allclose(difference, 0.8, atol=0.05)
@@ -144,18 +144,3 @@ def test_chains_are_carried_to_new_months_as_their_destinations_moved_and_no_fur
     old = np.setdiff1d(np.arange(place.size), place["family_course"][:, known:])
     np.testing.assert_array_equal(left.ends[:, old], ends[:, old])
     assert f.family_seen[:, known:].any()
-
-
-def test_chains_are_unsettled_where_they_disagree_and_once_they_agree_where_effective_draws_are_few():
-    rng = np.random.default_rng(4)
-
-    def alike(half):
-        """Two chains of which each half holds the same values, in an order of its own."""
-        values = norm.ppf((np.arange(half) + 0.5) / half)
-        return np.array([[np.concatenate([rng.permutation(values) for _ in range(2)]) for _ in range(3)] for _ in range(2)]).swapaxes(1, 2)
-
-    apart = alike(400)
-    apart[1, :, 0] += 3
-    assert unsettled(apart).tolist() == [True, False, False]
-    assert not unsettled(alike(400)).any()
-    assert unsettled(alike(20)).all()
