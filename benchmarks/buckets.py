@@ -21,7 +21,10 @@ def _bucket() -> Iterator[tuple[str, subprocess.Popen]]:
     """URL of a place in a bucket, and the server that speaks S3; the environment has what clients need."""
     with tempfile.TemporaryDirectory() as cache, s3_server("figures") as (address, server):
         os.environ |= s3_client(address, Path(cache))
-        yield "s3://figures/var", server
+        try:
+            yield "s3://figures/var", server
+        finally:
+            server.send_signal(signal.SIGCONT)  # one that is stopped would not end
 
 
 def slow(_: Path) -> Told:

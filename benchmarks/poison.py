@@ -10,13 +10,12 @@ import numpy as np
 from support import csv
 from test_bad_files import FILE, GOOD, REFUSED, ROWS
 from test_screens import MONTHS, PARTNERS, figures
+from trials import Told
 
 from data.log import ReleaseLog
 from data.observations import InputError
 from service.snapshots import SnapshotStore, StoreError
 
-Told = tuple[list[str], str]
-"""What was wrong after a trial, and where it struck."""
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 Cell = Callable[[float, float], tuple[float, float]]
 

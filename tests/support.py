@@ -55,26 +55,36 @@ def listening(handler, path):
 
 
 @contextmanager
-def s3_server(bucket):
-    """A server that speaks S3 (moto, from its own environment), with a bucket: its address, and its process."""
+def _answering(command, ask):
+    """A server as a process of its own, once `ask` of its address is answered: its port on loopback, and the process. command : to which
+    the port is added."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [Path(__file__).parent.parent / ".tools/s3/bin/moto_server", "-H", "127.0.0.1", "-p", str(port)]
-    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    address = f"http://127.0.0.1:{port}"
+    root = Path(__file__).parent.parent
+    server = subprocess.Popen([*command, str(port)], cwd=root, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
     try:
-        while True:
-            assert server.poll() is None, "the server ended; scripts/install s3 .tools/s3"
+        for _ in range(300):
+            assert server.poll() is None, f"{command[0]}: the server ended; make test installs what it needs"
             try:
-                httpx.put(f"{address}/{bucket}")
+                ask(f"http://127.0.0.1:{port}")
                 break
             except httpx.TransportError:
                 time.sleep(0.1)
-        yield address, server
+        else:
+            raise AssertionError("the server did not answer")
+        yield port, server
     finally:
-        server.kill()
-        server.wait(timeout=20)
+        server.terminate()
+        server.wait(timeout=30)
+
+
+@contextmanager
+def s3_server(bucket):
+    """A server that speaks S3 (moto, from its own environment), with a bucket: its address, and its process."""
+    command = [".tools/s3/bin/moto_server", "-H", "127.0.0.1", "-p"]
+    with _answering(command, lambda address: httpx.put(f"{address}/{bucket}")) as (port, server):
+        yield f"http://127.0.0.1:{port}", server
 
 
 def s3_client(address, cache):
@@ -86,23 +96,6 @@ def s3_client(address, cache):
 @contextmanager
 def serving(url, *options):
     """`quietquota serve` over the snapshot store at `url`, as a process of its own; its port on loopback."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, "-m", "service.cli", "serve", "--store", url, "--port", str(port), *options]
-    root = Path(__file__).parent.parent
-    server = subprocess.Popen(command, cwd=root, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-    try:
-        for _ in range(300):
-            assert server.poll() is None, "the server ended"
-            try:
-                httpx.get(f"http://127.0.0.1:{port}/healthz")
-                break
-            except httpx.TransportError:
-                time.sleep(0.1)
-        else:
-            raise AssertionError("the server did not answer")
+    command = [sys.executable, "-m", "service.cli", "serve", "--store", url, *options, "--port"]
+    with _answering(command, lambda address: httpx.get(f"{address}/healthz")) as (port, _):
         yield port
-    finally:
-        server.terminate()
-        server.wait(timeout=30)
