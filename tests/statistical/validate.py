@@ -35,9 +35,9 @@ def digest() -> str:
 
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("--worlds", type=int, default=60, help="worlds fitted for calibration")
-    options.add_argument("--parts", type=int, default=6, help="worlds on which the model less each part is judged")
-    options.add_argument("--ahead", type=int, default=20, help="worlds whose last year is judged by what was learnt before it")
+    options.add_argument("--worlds", type=int, default=22, help="worlds fitted for calibration")
+    options.add_argument("--parts", type=int, default=4, help="worlds on which the model less each part is judged")
+    options.add_argument("--ahead", type=int, default=12, help="worlds whose last year is judged by what was learnt before it")
     options.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     options.add_argument("--folder", type=Path, default=ROOT / "var" / "validation", help="where finished pieces lie")
     given = options.parse_args()
