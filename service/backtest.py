@@ -29,6 +29,7 @@ from model.probabilities import abstentions, regime_table
 from model.snapshot import answers
 from model.spec import Assumptions, Computation
 from model.update import extend, grown
+from service.decision import versions
 from service.forecasts import forecast_rows, write_forecasts
 from service.workers import processes
 
@@ -57,7 +58,7 @@ class Stretch:
     def digest(self) -> str:
         known = hashlib.sha256(self.watch.model_dump_json().encode())
         known.update(f"{self.assumptions.digest()}{self.computation.digest()}{self.as_ofs}{self.complete}{self.refit_months}".encode())
-        known.update(ReleaseLog(self.log).fingerprint().encode())
+        known.update(f"{versions()}{ReleaseLog(self.log).fingerprint()}".encode())
         return known.hexdigest()[:16]
 
 
@@ -163,7 +164,7 @@ def _rows(stretch: Stretch) -> Iterator[dict[str, Any]]:
         if held is None or f is None:
             held = _fitted(panel, stretch, as_of, held)
         else:
-            newer = extend(held.draws, held.graph, f, a, c.seed)
+            newer = extend(held.draws, held.graph, f, a, [c.seed, as_of.toordinal()])
             told = newer.log_local if held.log_local is None else held.log_local + newer.log_local
             held = replace(held, graph=newer.graph, draws=newer.draws, log_local=told)
         full = stretch.complete and as_of == stretch.as_ofs[-1]

@@ -34,4 +34,4 @@ def test_where_the_model_says_p_a_share_p_is_true(worlds, which):
     answer = said(worlds, lambda w: w["said"][which])
     assert outside(answer.randomised()) <= 1
     for p, _, low, high, rows in answer.reliability():
-        assert rows < 200 or low - 0.05 <= p <= high + 0.05, (p, low, high)
+        assert rows < 50 or low - 0.05 <= p <= high + 0.05, (p, low, high)

@@ -12,11 +12,7 @@ import document
 import real
 from rich.console import Console
 
-from model.entry import forward
-from model.graph import graph_of
-from model.kernel import layer
-from model.layers import evaluator
-from model.simulate import simulate
+from service.decision import versions
 from service.progress import counted
 from service.workers import processes
 
@@ -24,13 +20,9 @@ ROOT = Path(__file__).parent.parent.parent
 
 
 def digest() -> str:
-    """What the results depend on: the assumptions, the design, how it is computed, and what the kernel says of one world; a kernel that
-    is faster or better written keeps them."""
-    world = simulate(calibration.DESIGN, calibration.A, 0)
-    draw = evaluator(graph_of(world.frame, calibration.A))(world.values)
-    said = [round(float(forward(layer(chains))[0].sum()), 6) for chains in (draw.unit, draw.family)]
-    source = Path(calibration.__file__).read_text()
-    return hashlib.sha256(f"{calibration.A.digest()}{calibration.DESIGN}{calibration.COMPUTATION}{said}{source}".encode()).hexdigest()[:12]
+    """What the results depend on: the assumptions, the design, how it is computed, and the code that does."""
+    source = "".join(path.read_text() for path in (Path(calibration.__file__), Path(ahead.__file__), Path(real.__file__)))
+    return hashlib.sha256(f"{calibration.A.digest()}{versions()}{source}".encode()).hexdigest()[:12]
 
 
 def main() -> None:
