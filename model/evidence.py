@@ -4,7 +4,8 @@ With v(S) the log odds of ``restricted`` in the unit's last month with figures, 
 in which any unit has a figure, only the sources in S are known, a source's evidence is its Shapley value (Shapley 1953): the mean change
 of v that it makes, over all orders in which the sources could be learnt. The evidence of all sources adds up to v(all) - v(none) exactly,
 and each is a log Bayes factor given what came before it, averaged over the orders. v(none) is what the model would say had nothing been
-heard for a year. All of it is worked out on fewer draws than the published probabilities, from which v(all) differs by that.
+heard for a year, but for the parameters, which know all figures; and what an importer's other goods say is left out of all years at
+once. All of it is worked out on fewer draws than the published probabilities, from which v(all) differs by that.
 
 Detectability: the probability that a squeeze of a given depth, begun :data:`SQUEEZE_MONTHS` months before the last figure, would by now be
 given a probability of one half or more, from the unit's own figures.
@@ -16,12 +17,12 @@ from math import factorial
 
 import numpy as np
 import xarray as xr
-from scipy.special import logit
+from scipy.special import expit, logit
 
 from model.causes import causes
 from model.filtering import filtered
 from model.frame import Frame
-from model.kernel import MISSING, NU, POSITIVE
+from model.kernel import MISSING, NU, POSITIVE, ZERO
 from model.layers import Draw
 from model.states import States
 
@@ -47,6 +48,8 @@ def told_by(draw: Draw, f: Frame, known: Iterable[str], since: int) -> Draw:
             alone_x = parts["exporter_x"] + (parts["difference"] if side else 0.0)
             x = np.where(late & both, alone_x, x)
             scale = np.where(late, parts["importer_scale" if side else "exporter_scale"], scale)
+        # What one office books of a month in which the other had nothing leave is of the month before.
+        own = np.where((own == POSITIVE) & (kind != POSITIVE), MISSING, own)
         kind = np.where(late, own, kind).astype(np.int64)
     if "total_trade" not in known:
         x = x + np.where(late, parts["control"], 0.0)
@@ -97,18 +100,23 @@ def _last_seen(f: Frame) -> np.ndarray:
 
 
 def detectability(draws: list[Draw], f: Frame, space: States, rng: np.random.Generator) -> xr.Dataset:
-    """``detectability`` (unit, squeeze): share of simulated squeezes that are seen; ``squeeze`` is the share withheld."""
+    """``detectability`` (unit, squeeze): share of simulated squeezes that are seen; ``squeeze`` is the share withheld.
+
+    Of the months with figures among the last :data:`WINDOW` the unit is simulated as open, months without trade among them, and of the
+    last :data:`SQUEEZE_MONTHS` squeezed: what is in force now, or the luck of three orders in a row, does not enter.
+    """
     last = _last_seen(f)
     hit = np.zeros((len(last), len(SQUEEZES)))
-    months = np.arange(f.kind.shape[1])
-    recent = (months > (last - SQUEEZE_MONTHS)[:, None]) & (months <= last[:, None])
+    ago = last[f.unit][:, None] - np.arange(f.kind.shape[1])
+    year, squeezed = (ago >= 0) & (ago < WINDOW), (ago >= 0) & (ago < SQUEEZE_MONTHS)
     for draw in draws:
-        alone = draw.alone()
-        unit = alone.unit
-        calm = _open_residuals(unit, recent[f.unit], rng)
+        unit = draw.alone().unit
+        calm, chance = _open_residuals(unit, year, rng), rng.uniform(size=year.shape)
         for n, share in enumerate(SQUEEZES):
-            x = np.where(recent[f.unit], calm + np.log1p(-share), unit["x"])
-            kind = np.where(recent[f.unit] & (unit["kind"] != MISSING), POSITIVE, unit["kind"]).astype(np.int64)
+            cut = np.where(squeezed, np.log1p(-share), 0.0)
+            shown = np.where(chance < expit(unit["hurdle"] - unit["slope"] * cut), ZERO, POSITIVE)
+            x = np.where(year, calm + cut, unit["x"])
+            kind = np.where(year & (unit["kind"] != MISSING), shown, unit["kind"]).astype(np.int64)
             own = filtered(unit | {"x": x, "kind": kind})[:, :, space.restricted > 0].sum(-1)
             hit[:, n] += own[np.arange(len(last)), last] >= 0.5
     return xr.Dataset(

@@ -24,7 +24,7 @@ import numpy as np
 import xarray as xr
 
 import model.xla  # noqa: F401 - tells JAX of the kernels
-from model.frame import Frame
+from model.frame import Frame, contrasts, medians
 from model.graph import Equations, Graph, anchored_course, graph_of
 from model.jumps import Layout, Stretch, known, learnt, promising
 from model.nuts import STATS, Stage, Target, Tuning, joined, sample
@@ -95,10 +95,14 @@ def _compiled(equations: Equations) -> Any:
 
 
 def anchor(graph: Graph) -> np.ndarray:
-    """(dimension,) where sampling starts, on the unconstrained scale: the prior's middle, with the families' courses on the data."""
+    """(dimension,) where sampling starts, on the unconstrained scale: the prior's middle, with courses and levels on the data."""
     set_data(graph)
-    start = graph.model.initial_point()
-    start["family_course"] = anchored_course(graph.frame)
+    start, f = graph.model.initial_point(), graph.frame
+    start["family_course"], usual = anchored_course(f), medians(f.primary, f.kind)
+    member = np.eye(len(f.coords["family"]))[f.family_of]
+    for name, per_series in (("family_baseline", member / member.sum(0)), ("contrast_baseline", contrasts(f.family_of))):
+        if name in start:
+            start[name] = np.repeat(per_series.T @ usual, start[name].shape[1]).reshape(start[name].shape)
     return np.concatenate([np.ravel(start[v.name]) for v in graph.model.value_vars])
 
 
@@ -248,11 +252,13 @@ def _with_jumps(
 
 
 def unsettled(draws: np.ndarray) -> np.ndarray:
-    """(dimension,) of (chain, draw, dimension): what would not pass the gate."""
+    """(dimension,) of (chain, draw, dimension): what would not pass the gate. Effective draws are asked for once all chains agree."""
     every = xr.Dataset({"x": (("chain", "draw", "dimension"), draws)})
     with np.errstate(all="ignore"):  # what has not moved at all has no variance, and is not settled
-        fewest = np.minimum(*(azs.ess(every, method=method)["x"].values for method in ("bulk", "tail")))
-        settled: np.ndarray = (azs.rhat(every)["x"].values <= RHAT) & (fewest >= ESS_A_CHAIN * len(draws))
+        settled: np.ndarray = azs.rhat(every)["x"].values <= RHAT
+        if settled.all():  # they take four times as long as R-hat
+            fewest = np.minimum(*(azs.ess(every, method=method)["x"].values for method in ("bulk", "tail")))
+            settled = fewest >= ESS_A_CHAIN * len(draws)
     return ~settled
 
 

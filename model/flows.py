@@ -36,6 +36,11 @@ class Flows:
     def positive(self) -> Cells:
         return self.kind == POSITIVE
 
+    @property
+    def traded(self) -> Int[np.ndarray, " rows"]:
+        """Rows of the series that have a positive figure of either office."""
+        return np.flatnonzero(self.positive.any((1, 2)))
+
     def take(self, rows: Shaped[np.ndarray, " rows"]) -> "Flows":
         cells = (v[rows] for v in (self.log_kg, self.kind, self.summed, self.preliminary))
         return Flows(self.unit[rows], [self.hs[r] for r in rows], *cells)

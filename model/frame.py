@@ -32,7 +32,8 @@ class Frame:
     kind, primary : (series, period). unit_kind : (unit, period).
     drivers : (driver, unit, period) and wide_drivers : (driver, family, period), the covariates and their rises, standardised.
     family_seen : (family, period), whether any series of the family has a positive flow in the month.
-    control : (unit, period). several : (series,), whether the unit has other series.
+    control : (unit, period). several : (series,), whether the unit has other series. usual : (series,) log kg about which a priori the
+    flow begins: the median of its positive months.
     """
 
     capacity: int
@@ -44,6 +45,7 @@ class Frame:
     kind: np.ndarray
     primary: np.ndarray
     family_seen: np.ndarray
+    usual: np.ndarray
     control: np.ndarray
     drivers: np.ndarray
     wide_drivers: np.ndarray
@@ -55,10 +57,10 @@ class Frame:
     def until(self, months: int) -> "Frame":
         """As it would be were only its first `months` known; of the same structure."""
         known = np.arange(self.periods) < months
-        kind = np.where(known, self.flows.kind, MISSING).astype(np.int8)
+        of_flows, kind = (np.where(known, k, MISSING).astype(np.int8) for k in (self.flows.kind, self.kind))
         return replace(
-            self, flows=replace(self.flows, kind=kind), kind=np.where(known, self.kind, MISSING).astype(np.int8),
-            family_seen=self.family_seen & known,
+            self, flows=replace(self.flows, kind=of_flows), kind=kind, family_seen=self.family_seen & known,
+            usual=medians(self.primary, kind),
         )  # fmt: skip
 
     @property
@@ -122,11 +124,6 @@ class Frame:
         return filled | {"usual": self.usual, "months": np.array([last[-1] + 1], np.int32)}
 
     @property
-    def usual(self) -> np.ndarray:
-        """(series,) median log flow of the positive months."""
-        return np.array([np.median(y[k == POSITIVE]) for y, k in zip(self.primary, self.kind, strict=True)])
-
-    @property
     def summed(self) -> np.ndarray:
         """(series, period) whether the figure that is read is of the month and the one before."""
         return np.where(self.flows.positive[:, 0], self.flows.summed[:, 0], self.flows.summed[:, 1])
@@ -145,6 +142,11 @@ class Frame:
         """(unit, period) kg that moved by the codes that have a figure; NaN where none has."""
         kg = np.where(self.kind == POSITIVE, np.exp(self.primary), 0.0)
         return np.where(self.unit_kind == MISSING, np.nan, np.eye(len(self.fitted))[self.unit].T @ kg)
+
+
+def medians(primary: np.ndarray, kind: np.ndarray) -> np.ndarray:
+    """(series,) median log flow of the positive months; both (series, period)."""
+    return np.array([np.median(y[k == POSITIVE]) for y, k in zip(primary, kind, strict=True)])
 
 
 def knot_basis(periods: int, apart: int = KNOT_MONTHS, upto: int | None = None) -> np.ndarray:
@@ -220,18 +222,27 @@ def _rows_like(every: Flows, like: Frame) -> np.ndarray:
     return np.array([known.index((int(u), hs)) for u, hs in zip(like.flows.unit, like.flows.hs, strict=True)])
 
 
+def _names(panel: Panel, of: Flows) -> list[str]:
+    return [f"{panel['unit'].values[u]}:{hs}" for u, hs in zip(of.unit, of.hs, strict=True)]
+
+
+def traded(panel: Panel) -> list[str]:
+    """The series a frame of `panel` has: those of which something was ever shipped."""
+    every = flows(panel)
+    return _names(panel, every.take(every.traded))
+
+
 def frame(panel: Panel, assumptions: Assumptions, like: "Frame | None" = None, capacity: int | None = None) -> Frame:
     """`like` : an earlier panel's frame whose series and capacity are kept, so that its draws can be used on this panel.
 
     `capacity` : months to make room for; by default those of the panel, rounded up.
     """
     every = flows(panel)
-    rows = np.flatnonzero(every.positive.any((1, 2))) if like is None else _rows_like(every, like)
-    seen = every.take(rows)
+    seen = every.take(every.traded if like is None else _rows_like(every, like))
     fitted, unit = np.unique(seen.unit, return_inverse=True)
     importers, importer = _present(panel["unit_importer"].values[fitted], panel["importer"].values)
     families, family = _present(panel["unit_family"].values[fitted], panel["family"].values)
-    kind = seen.combined_kind()
+    kind, primary = seen.combined_kind(), seen.primary()
     periods = panel.sizes["period"]
     month = panel["period"].dt.month.values - 1
     room = capacity or (like.capacity if like is not None else 0)
@@ -245,7 +256,7 @@ def frame(panel: Panel, assumptions: Assumptions, like: "Frame | None" = None, c
     fresh = np.arange(periods) > int(panel.attrs["horizon"]) - assumptions.preliminary_months
     coords = {
         "unit": [str(u) for u in panel["unit"].values[fitted]],
-        "series": [f"{panel['unit'].values[u]}:{hs}" for u, hs in zip(seen.unit, seen.hs, strict=True)],
+        "series": _names(panel, seen),
         "code": list(dict.fromkeys(f"{families[family[u]]}:{hs}" for u, hs in zip(unit, seen.hs, strict=True))),
         "importer": importers,
         "family": families,
@@ -266,8 +277,9 @@ def frame(panel: Panel, assumptions: Assumptions, like: "Frame | None" = None, c
         importer=importer,
         family=family,
         kind=kind,
-        primary=seen.primary(),
+        primary=primary,
         family_seen=family_seen,
+        usual=medians(primary, kind),
         control=_control(panel, month)[pd.Index(panel["importer"].values).get_indexer(pd.Index(importers))][importer],
         drivers=drivers,
         wide_drivers=np.einsum("dut,uf->dft", drivers, member / member.sum(0)),

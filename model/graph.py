@@ -36,7 +36,7 @@ import pytensor.tensor as pt
 import model.xla  # noqa: F401 - tells JAX of the kernels, and of 64 bits
 from model.chain import DIFFERENTIABLE, regime_chain
 from model.expectation import baselines, calendar, payback, total_trade
-from model.frame import Frame
+from model.frame import Frame, medians
 from model.kernel import INPUTS, MISSING, NEVER_ZERO, POSITIVE
 from model.moves import moves
 from model.observation import spared, two_views
@@ -255,7 +255,7 @@ def anchored_course(f: Frame) -> np.ndarray:
 
     Default starts with jitter strand chains in modes such as "restricted for ever from a higher base".
     """
-    usual = f.usual
+    usual = medians(f.primary, f.kind)
     deviation = np.where(f.kind == POSITIVE, f.primary, np.nan) - usual[:, None]
     course = np.zeros((len(f.coords["family"]), f.capacity))
     for g in range(len(course)):

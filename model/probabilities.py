@@ -25,7 +25,7 @@ from model.flows import flows
 from model.frame import Frame
 from model.graph import Graph
 from model.kernel import MISSING, NU, POSITIVE
-from model.layers import evaluated
+from model.layers import Draw, evaluated
 from model.reading import combined
 from model.spec import Assumptions, Computation
 from model.states import States, states
@@ -111,8 +111,7 @@ def regime_table(
             out[which][s] = causes(own, shared, space)
             severity[which][0] += times[s][:, None] * _withheld(own, shared, space)
             severity[which][1] += times[s][:, None] * out[which][s][..., 2:].sum(-1)
-        # The family factor less what its own regime explains: the flow had the family been open.
-        log_open = draw.parts["log_expected"] - (wide @ space.shift)[f.family_of]
+        log_open = open_expectation(draw, wide, f, space)
         hurdle = draw.unit["hurdle"] - draw.unit["slope"] * (log_open - draw.parts["log_expected"])
         counterfactual[s] = open_flow(log_open, draw.unit["scale"], draw.unit["rho"], hurdle, f, rng)
     out = {which: np.take_along_axis(v, chosen[:, :, None, None], axis=0) for which, v in out.items()}
@@ -122,6 +121,13 @@ def regime_table(
     table = _answers(out, severity)
     table.update(_amounts(counterfactual, f))
     return _on_panel(table, f, panel, assumptions)
+
+
+def open_expectation(draw: Draw, wide: np.ndarray, f: Frame, space: States) -> np.ndarray:
+    """(series, period) log kg expected had the family been open: its factor less what its own regime explains. wide : (family, period,
+    state). Where nothing is seen of a family no factor is in what is expected, and nothing to be taken out."""
+    explained = np.where(f.family_seen, wide @ space.shift, 0.0)
+    return np.asarray(draw.parts["log_expected"] - explained[f.family_of])
 
 
 def open_flow(

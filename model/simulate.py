@@ -23,7 +23,7 @@ from model.kernel import CAMPAIGN_START, INNOCENT, MOVES, NU, POSITIVE, ZERO
 from model.layers import Draw, evaluator
 from model.reading import REFERENCE_LOG_KG
 from model.spec import Assumptions
-from model.states import EXITS, states
+from model.states import EXITS, States, states
 
 
 @dataclass(frozen=True)
@@ -121,6 +121,7 @@ def _template(design: Design, a: Assumptions, rng: np.random.Generator) -> tuple
         kind=flows.combined_kind(),
         primary=flows.primary(),
         family_seen=np.ones((len(names), T), bool),
+        usual=usual,
         control=demand[importer],
         drivers=drivers,
         wide_drivers=np.einsum("dut,uf->dft", drivers, member / member.sum(0)),
@@ -183,15 +184,19 @@ def paths(kernel: dict[str, np.ndarray], rng: np.random.Generator) -> np.ndarray
 
 def _family_factors(draw: Draw, a: Assumptions, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """(states, g), each (family, period)."""
-    kernel, shift = draw.family, states(a).shift
-    path = kernel["now"][paths(kernel, rng)]
+    kernel, space = draw.family, states(a)
+    path = paths(kernel, rng)
     g = np.empty(path.shape)
     for f, row in enumerate(path):
-        residual = None
-        for t, k in enumerate(row):
-            residual = _step(residual, kernel["rho"][f], kernel["scale"][f, t], rng)
-            g[f, t] = shift[k] + residual
-    return path, g
+        for t, pair in enumerate(row):
+            before = g[f, t - 1] - space.shift[space.before[pair]] if t else None
+            g[f, t] = _begun(space, pair) + _step(before, kernel["rho"][f], kernel["scale"][f, t], rng)
+    return kernel["now"][path], g
+
+
+def _begun(space: States, pair: int) -> float:
+    """Log of what is left in a month of a pair of states: of the first month of a measure a part was before it."""
+    return float(np.log1p(-space.begun[pair] * (1 - np.exp(space.shift[space.now[pair]]))))
 
 
 def _step(residual: float | None, rho: float, scale: float, rng: np.random.Generator) -> float:
@@ -215,7 +220,7 @@ def readings(
         relieved = np.outer(kernel["relief"][f.unit[n]], space.own_course)
         for t, pair in enumerate(path[f.unit[n]]):
             before, now = space.before[pair], space.now[pair]
-            here, there = np.log1p(-space.begun[pair] * (1 - np.exp(space.shift[now]))) + relieved[t, now], space.shift[before]
+            here, there = _begun(space, pair) + relieved[t, now], space.shift[before]
             if t:
                 there += relieved[t - 1, before]
             if rng.uniform() < kernel["spare"][n] * max(own[before], own[now]):

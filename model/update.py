@@ -17,6 +17,7 @@ alone, which is what the block particle filter does (Rebeschini & van Handel 201
 Without it a draw whose level has drifted up since the fit calls its unit restricted month after month, and nothing contradicts it.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,7 +27,7 @@ from data.panel import Panel
 from model.chain import MONTHLY
 from model.entry import forward
 from model.filtering import Kernel
-from model.frame import Frame, frame
+from model.frame import Frame, frame, traded
 from model.graph import Graph, common_shortfall, depth, graph_of
 from model.kernel import MISSING, POSITIVE, layer
 from model.layers import Draw, evaluated
@@ -53,7 +54,7 @@ class Extended:
     log_local: np.ndarray
 
 
-def extend(draws: dict[str, np.ndarray], graph: Graph, f: Frame, assumptions: Assumptions, seed: int) -> Extended:
+def extend(draws: dict[str, np.ndarray], graph: Graph, f: Frame, assumptions: Assumptions, seed: int | Sequence[int]) -> Extended:
     """Carry `draws`, of a fit of `graph`, on to `f`, a frame of the graph's structure (:func:`grown`)."""
     newer = graph_of(f, assumptions)
     unseen = unseen_before(graph.frame, newer.frame)
@@ -163,11 +164,11 @@ def _within(log_weight: np.ndarray, n: int, rng: np.random.Generator) -> tuple[f
 
 
 def grown(graph: Graph, panel: Panel, assumptions: Assumptions) -> Frame | None:
-    """The panel's frame, if it has every series that the graph was built for and these make a frame of its structure; else None. A
-    control that has become long enough to be used, for one, is a parameter that the graph's draws have no value of.
+    """The panel's frame, if it has every series that the graph was built for, no other that was ever traded, and these make a frame of its
+    structure; else None. A control that has become long enough to be used, for one, is a parameter that the graph's draws have no value of.
     """
     have = {f"{unit}:{hs}" for unit, hs in zip(panel["signal_unit"].values, panel["signal_hs"].values, strict=True)}
-    if not set(graph.frame.coords["series"]) <= have:
+    if not set(traded(panel)) <= set(graph.frame.coords["series"]) <= have:
         return None
     f = frame(panel, assumptions, like=graph.frame)
     return f if f.structure == graph.frame.structure else None

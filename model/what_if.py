@@ -146,9 +146,11 @@ class Held:
         for release in releases:
             n, side, t = self._row(unit, release.get("hs_code")), self._side(release["reporter"]), self._month(release["period"])
             kg = float(release["net_weight_kg"])
+            for of_two in np.flatnonzero(told.summed[n, t : t + 2]) + t:
+                # As a panel has it: a sum of two months says nothing once either is known by itself.
+                told.kind[n, :, of_two], told.log_kg[n, :, of_two], told.summed[n, of_two] = MISSING, 0.0, False
             told.kind[n, side, t] = POSITIVE if kg > 0 else ZERO
             told.log_kg[n, side, t] = np.log(kg) if kg > 0 else 0.0
-            told.summed[n, t] = False
             told.first_release[n, side, t] = t > int(self.arrays["horizon"]) - self.a.preliminary_months
             touched.append(t)
         names = [str(c) for c in self.arrays["covariate"]]

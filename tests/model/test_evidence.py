@@ -1,11 +1,14 @@
 """Evidence: it adds up, it is about the right source, and it is silent where nothing was heard."""
 
+import dataclasses
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from model.evidence import SOURCES, SQUEEZES, detectability, evidence, told_by
 from model.graph import build
-from model.kernel import POSITIVE
+from model.kernel import MISSING, POSITIVE, ZERO
 from model.layers import evaluator
 from model.simulate import Design, simulate
 from model.spec import Assumptions
@@ -53,6 +56,41 @@ def test_a_cut_seen_by_both_offices_is_the_offices_evidence(world, draw):
     shares = dict(zip(SOURCES, found["evidence"].values, strict=True))
     assert shares["exporter"] > 1
     assert shares["exporter"] + shares["importer"] > 0.5 * float(found["log_odds_after"] - found["log_odds_before"])
+
+
+def test_what_the_importer_books_of_the_month_before_is_no_evidence_of_its_own(world, draw):
+    """The exporter saw nothing leave, the importer what had left the month before: a month of nothing, and alone not one of trade."""
+    f = world.frame
+    kind = f.flows.kind.copy()
+    kind[0, :, -2] = ZERO, POSITIVE
+    log_kg = f.flows.log_kg.copy()
+    log_kg[0, :, -3] = log_kg[0, 1, -2] + 1
+    flows = dataclasses.replace(f.flows, kind=kind, log_kg=log_kg)
+    f = dataclasses.replace(f, flows=flows, kind=flows.combined_kind(), primary=flows.primary())
+    assert f.kind[0, -2] == ZERO
+    lacking = evaluator(build(f, A))(world.values)
+    assert told_by(lacking, f, ["importer"], 30).unit["kind"][0, -2] == MISSING
+    assert told_by(lacking, f, ["importer"], 30).unit["kind"][0, -1] == lacking.unit["kind"][0, -1]
+
+
+def test_detectability_is_of_the_unit_and_not_of_what_is_in_force(world, draw):
+    f, kind = world.frame, np.full_like(draw.unit["kind"], POSITIVE)
+    cut = draw.unit["x"].copy()
+    cut[:, -10:] = np.log(0.05)
+    seen = [
+        detectability([replace(draw, unit=draw.unit | {"x": x, "kind": kind})] * 40, f, SPACE, np.random.default_rng(0))["detectability"]
+        for x in (draw.unit["x"] * 0, cut)
+    ]
+    np.testing.assert_allclose(seen[0], seen[1], atol=0.05)
+
+
+def test_a_squeeze_of_a_lumpy_buyer_is_seen_less_often(world, draw):
+    often = [
+        detectability([replace(draw, unit=draw.unit | {"hurdle": np.full_like(draw.unit["hurdle"], h)})] * 40, world.frame, SPACE, rng)
+        for h, rng in ((-5.0, np.random.default_rng(0)), (1.5, np.random.default_rng(0)))
+    ]
+    usual, lumpy = (v["detectability"].sel(squeeze=0.6).mean() for v in often)
+    assert float(lumpy) < 0.5 * float(usual)
 
 
 def test_deeper_squeezes_are_seen_more_often(world, draw):

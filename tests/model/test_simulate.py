@@ -1,13 +1,15 @@
 """Worlds from the prior predictive: they are what the model's equations say."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from model.entry import forward
 from model.graph import build
-from model.kernel import INNOCENT, NU, POSITIVE, layer
+from model.kernel import INNOCENT, MEASURE, NU, POSITIVE, layer
 from model.layers import evaluator
-from model.simulate import Design, simulate
+from model.simulate import Design, _family_factors, simulate
 from model.spec import Assumptions
 from model.states import states
 
@@ -45,6 +47,22 @@ def test_at_the_truth_the_residuals_are_student_t(worlds):
     quartile = 0.7267  # of Student-t with five degrees of freedom
     assert NU == 5
     np.testing.assert_allclose(np.quantile(z, [0.25, 0.5, 0.75]), [-quartile, 0, quartile], atol=0.1)
+
+
+def test_a_measure_on_a_product_is_at_times_in_force_for_half_of_its_first_month(worlds):
+    """Families' factors without noise, as the kernel has them: of first months some are half a measure's, all later ones are whole."""
+    space, firsts = states(A), []
+    for seed, w in enumerate(worlds):
+        drawn = evaluator(build(w.frame, A))(w.values)
+        silenced = {"scale": drawn.family["scale"] * 1e-9, "rho": drawn.family["rho"] * 0, "onset": drawn.family["onset"] + 1}
+        quiet = replace(drawn, family=drawn.family | silenced)
+        state, g = _family_factors(quiet, A, np.random.default_rng(seed))
+        for f, t in np.argwhere(space.role[state] == MEASURE):
+            if t and space.role[state[f, t - 1]] == INNOCENT:
+                firsts.append(np.expm1(g[f, t]) / np.expm1(space.shift[state[f, t]]))
+            elif t:
+                assert g[f, t] == pytest.approx(space.shift[state[f, t]], abs=1e-6)
+    assert {round(share, 3) for share in firsts} == {0.5, 1.0}
 
 
 def test_at_the_truth_the_likelihood_is_finite_and_beats_a_wrong_level(worlds):

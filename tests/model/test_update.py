@@ -10,9 +10,10 @@ from data.panel import read_panel
 from model.frame import contrasts, frame
 from model.graph import graph_of
 from model.layers import evaluator
-from model.probabilities import resampled
+from model.probabilities import open_expectation, resampled
 from model.simulate import Design, simulate
 from model.spec import Assumptions
+from model.states import states
 from model.update import STEP, Month, extend, grown
 
 A = Assumptions()
@@ -92,3 +93,25 @@ def test_draws_are_not_carried_on_to_a_panel_that_knows_something_new_in_kind(sa
     assert grown(graph, panel, A) is not None
     controlled = dataclasses.replace(graph.frame, control=np.ones_like(graph.frame.control))
     assert grown(dataclasses.replace(graph, frame=controlled), panel, A) is None
+
+
+def test_draws_are_not_carried_on_to_a_panel_with_a_series_that_was_never_traded_before(sample_log, sample_watch):
+    """Its unit would be answered, by draws that know nothing of it."""
+    panel = read_panel(sample_log, sample_watch, datetime(2024, 1, 31, tzinfo=UTC))
+    row = 0
+    mine = (panel["signal_unit"] == panel["signal_unit"][row]) & (panel["signal_hs"] == panel["signal_hs"][row])
+    of_nothing = panel.assign(kg=panel["kg"].where(~mine, 0.0), two_month_kg=panel["two_month_kg"].where(~mine, 0.0))
+    graph = graph_of(frame(of_nothing, A), A)
+    assert len(graph.frame.unit) == len(frame(panel, A).unit) - 1
+    assert grown(graph, of_nothing, A) is not None
+    assert grown(graph, panel, A) is None
+
+
+def test_what_would_have_moved_knows_no_measure_where_nothing_is_seen_of_the_family(world, earlier):
+    """A product's measure is in the factor of months that are seen, and taken out of these; what is to come is expected without it."""
+    draw, space = evaluator(dataclasses.replace(graph_of(world.frame, A), frame=earlier))(world.values), states(A)
+    wide = np.zeros((*earlier.family_seen.shape, space.shift.size))
+    wide[..., np.flatnonzero(space.restricted)[-1]] = 1.0
+    taken = draw.parts["log_expected"] - open_expectation(draw, wide, earlier, space)
+    np.testing.assert_allclose(taken[:, :KNOWN], np.where(earlier.family_seen, space.shift[-1], 0.0)[earlier.family_of][:, :KNOWN])
+    assert (taken[:, KNOWN:] == 0).all()

@@ -15,6 +15,7 @@ from model.filtering import filtered
 from model.frame import contrasts, frame
 from model.graph import anchored_course, graph_of
 from model.held import held
+from model.kernel import POSITIVE
 from model.layers import evaluated
 from model.simulate import Design, simulate
 from model.spec import Assumptions
@@ -163,3 +164,26 @@ def test_what_cannot_be_thought_through_is_refused_with_its_reason(japan, panel,
 def test_a_unit_that_abstains_has_nothing_to_change(japan):
     with pytest.raises(NotAsked, match="gives it no probability"):
         answer(japan, "CHN.JPN.tea", [{"reporter": "CHN", "period": "2023-01", "net_weight_kg": 1.0}], [])
+
+
+@pytest.mark.parametrize("which", ["the first of the two", "the second"])
+def test_a_month_reported_out_of_a_sum_of_two_leaves_of_the_sum_what_a_panel_would(which, draws, graph, panel):
+    """Nothing: of the other month, and of the other office's, only the sum was known."""
+    hs, months = code(panel), np.datetime_as_string(panel["period"].values, unit="M")
+    rows = (panel["signal_unit"].values == UNIT) & (panel["signal_hs"].values == hs)
+    second = np.flatnonzero(np.isfinite(panel["kg"].values[rows]).all(0))[-3]
+    kg, several = panel["kg"].values.copy(), panel["two_month_kg"].values.copy()
+    several[rows, second] = kg[rows, second - 1 : second + 1].sum(1)
+    kg[rows, second - 1], kg[rows, second] = np.nan, np.nan
+    of_two = panel.assign(kg=(panel["kg"].dims, kg), two_month_kg=(panel["kg"].dims, several))
+    told = stored(held(draws, dataclasses.replace(graph, frame=frame(of_two, A, like=graph.frame)), of_two, A)["JPN"])
+    n = told._row(UNIT, hs)
+    assert told.known.summed[n, second]
+    assert (told.known.kind[n, :, second] == POSITIVE).all()
+    month = months[second - 1 if which == "the first of the two" else second]
+    release = {"reporter": "CHN", "period": month, "net_weight_kg": 1000.0, "hs_code": hs}
+    figures, _ = told.changed(UNIT, [release], [])
+    as_a_panel = frame(reported(of_two, [release]), A, like=graph.frame)
+    series = [f"{UNIT}:{hs}" == one for one in as_a_panel.coords["series"]].index(True)
+    np.testing.assert_array_equal(figures.kind[n], as_a_panel.flows.kind[series])
+    np.testing.assert_array_equal(figures.summed[n], as_a_panel.summed[series])
