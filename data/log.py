@@ -21,7 +21,7 @@ import hashlib
 import io
 import json
 import operator
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -89,6 +89,10 @@ class LogError(RuntimeError):
 
 class LogBusy(LogError):
     """Another process is writing to the log."""
+
+
+class LogDamaged(LogError):
+    """A file of the log is gone, or not what was written."""
 
 
 class PastHorizon(LogError):
@@ -190,7 +194,7 @@ class ReleaseLog:
 
     def _quarantined(self, fresh: pd.DataFrame, logged: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame, list[dict[str, Any]]]:
         """(rows to append, rows held back, the findings that hold them), of which none is one that was accepted."""
-        accepted = {finding["id"] for r in self.receipts() if r.source == ACCEPTED for finding in r.findings}
+        accepted = self._accepted()
         series = pd.MultiIndex.from_frame(logged[SERIES]).isin(pd.MultiIndex.from_frame(fresh[SERIES].drop_duplicates()))
         history = logged[series].sort_values("released_at", kind="stable").drop_duplicates(OBSERVATION_KEY, keep="last")
         found = [finding for finding in screened(fresh, history) if finding.id not in accepted]
@@ -216,15 +220,22 @@ class ReleaseLog:
         with self._locked():
             return self._append("observations", ACCEPTED, parsed, raw, finding, moment, screen)
 
+    def pending(self) -> list[str]:
+        """Findings that hold rows back, and that nobody has accepted."""
+        return sorted({_stem(name) for name in self.store.names("quarantine")} - self._accepted())
+
+    def _accepted(self) -> set[str]:
+        return {finding["id"] for r in self.receipts() if r.source == ACCEPTED for finding in r.findings}
+
     def raw(self, sha256: str) -> bytes:
-        """A file as it was ingested. Raises LogError where there is none, or where its content is not what came."""
+        """A file as it was ingested. Raises LogError where there is none, LogDamaged where its content is not what came."""
         name = f"raw/{sha256[:16]}.zst"
         if not self.store.exists(name):
             raise LogError(f"{sha256}: no such file was ingested; the receipts name those that were")
         with pa.CompressedInputStream(pa.BufferReader(self.store.read(name)), "zstd") as stream:
             content = stream.read()
         if not hashlib.sha256(content).hexdigest().startswith(sha256):
-            raise LogError(f"{self.store.url}/{name}: its content is not what came; restore it from a copy")
+            raise LogDamaged(f"{self.store.url}/{name}: its content is not what came; restore it from a copy")
         return bytes(content)
 
     def receipts(self) -> list[Receipt]:
@@ -240,25 +251,18 @@ class ReleaseLog:
         return {name: (path, frozenset(_members(path) or [_stem(name)])) for name, path in files.items()}
 
     def _believed(self, name: str) -> Path:
-        """A file of releases whose content is what its name says. Raises LogError."""
+        """A file of releases whose content is what its name says. Raises LogDamaged."""
         for anew in (False, True):
             path = self.store.local(name, anew)
             if _digest(path, path.stat().st_mtime_ns, path.stat().st_size).startswith(_stem(name)):
                 return path
-        raise LogError(f"{self.store.url}/{name}: its content is not what was written; restore it from a copy")
+        raise LogDamaged(f"{self.store.url}/{name}: its content is not what was written; restore it from a copy")
 
     def _table(
         self, kind: str, until: datetime | None = None, codes: Sequence[str] | None = None, periods: Sequence[str] | None = None
     ) -> pa.Table:
         """Releases known at `until`, of the HS codes (of covariates, the series) and periods given; texts as dictionaries."""
-        for _ in range(LOOKS):
-            # A compaction by another process may remove a file between the look at the list and the look into it.
-            with suppress(FileNotFoundError):
-                return self._read(kind, until, codes, periods)
-        return self._read(kind, until, codes, periods)
-
-    def _read(self, kind: str, until: datetime | None, codes: Sequence[str] | None, periods: Sequence[str] | None) -> pa.Table:
-        return self._of_files(kind, [*self._batches(kind).values()], until, codes, periods)
+        return _settled(lambda: self._of_files(kind, [*self._batches(kind).values()], until, codes, periods))
 
     def _of_files(
         self, kind: str, files: list[Path], until: datetime | None = None, codes: Sequence[str] | None = None,
@@ -282,7 +286,7 @@ class ReleaseLog:
         """Codes that the log has, and that are one of `codes` or a customs office's subdivision of one."""
         if codes is None or kind != "observations":
             return None if codes is None else list(codes)
-        known = {code for path in self._batches(kind).values() for code in _codes_in(path, kind)}
+        known = _settled(lambda: {code for path in self._batches(kind).values() for code in _codes_in(path, kind)})
         return sorted(code for code in known if code.startswith(tuple(codes)))
 
     def _all(self, kind: str, codes: Sequence[str] | None = None, periods: Sequence[str] | None = None) -> pd.DataFrame:
@@ -325,17 +329,17 @@ class ReleaseLog:
         return name
 
     def verify(self) -> int:
-        """Compare every batch with its name, which is its content's hash. Returns how many; raises LogError."""
+        """Compare every batch with its name, which is its content's hash. Returns how many; raises LogDamaged."""
         count = 0
         for kind in _LOGS:
             for name in self.store.names(kind):
                 if hashlib.sha256(self.store.read(name)).hexdigest()[:16] != _stem(name):
-                    raise LogError(f"{self.store.url}/{name}: its content is not what was written; restore it from a copy")
+                    raise LogDamaged(f"{self.store.url}/{name}: its content is not what was written; restore it from a copy")
                 count += 1
         written = self._names()
         for receipt in self.receipts():
             if receipt.batch and _stem(receipt.batch) not in written:
-                raise LogError(f"{self.store.url}/{receipt.batch}: a receipt names it, and it is gone; restore it from a copy")
+                raise LogDamaged(f"{self.store.url}/{receipt.batch}: a receipt names it, and it is gone; restore it from a copy")
         return count
 
     def _names(self) -> set[str]:
@@ -344,7 +348,7 @@ class ReleaseLog:
 
     def fingerprint(self) -> str:
         """Of everything logged, compacted or not: batches are named by their content."""
-        return hashlib.sha256("\n".join(sorted(self._names())).encode()).hexdigest()[:16]
+        return hashlib.sha256("\n".join(sorted(_settled(self._names))).encode()).hexdigest()[:16]
 
     def horizon(self) -> datetime:
         """The last instant the log can speak of: its last ingest, a release dated later still, or when publishers had nothing newer."""
@@ -391,6 +395,14 @@ class ReleaseLog:
         last = _typed(known.take(ends), kind).assign(releases=np.diff(ends, prepend=-1))
         last.attrs["as_of"] = as_of.isoformat()
         return last
+
+
+def _settled[T](look: Callable[[], T]) -> T:
+    """A compaction by another process may remove a file between the look at the list and the look into it; then another look."""
+    for _ in range(LOOKS):
+        with suppress(FileNotFoundError):
+            return look()
+    return look()
 
 
 def _numbered(table: pa.Table, columns: list[str]) -> np.ndarray:

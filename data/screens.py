@@ -104,7 +104,8 @@ def _named(row: pd.Series) -> str:
 
 
 def _unit_slips(fresh: pd.DataFrame, history: pd.DataFrame, usual: pd.DataFrame) -> Iterator[tuple[str, pd.Index]]:
-    """About 1,000 times the usual; or a thousandth, at about 1,000 times the usual unit value or with nearly all else of that office."""
+    """About 1,000 times the usual; or a thousandth, at about 1,000 times the usual unit value or with nearly all else of that office; or
+    either beside what was published of the same month, where that was nearer to the usual."""
     rows = _beside_usual(_positive(fresh), usual)
     up = ((rows["off"] - SLIP).abs() < SLIP_WITHIN) & (rows["off"] > 6 * rows["spread"])
     fallen = ((rows["off"] + SLIP).abs() < SLIP_WITHIN) & (rows["off"] < -6 * rows["spread"])
@@ -121,6 +122,27 @@ def _unit_slips(fresh: pd.DataFrame, history: pd.DataFrame, usual: pd.DataFrame)
                 "tonnes, kilograms or grams in one another's place?",
                 one.index,
             )
+    # However little is known of what is usual: a month that was published is not revised by so much.
+    log_kg = np.log(rows["net_weight_kg"])
+    step = log_kg - _last_known(rows, history)
+    enough = _positive(history).groupby(SERIES).size()
+    known = pd.MultiIndex.from_frame(rows[SERIES]).isin(enough[enough >= ENOUGH].index)
+    farther = ~(known & (rows["off"].abs() < (rows["off"] - step).abs()))
+    for _, one in rows[((step.abs() - SLIP).abs() < SLIP_WITHIN) & farther & ~up & ~down].groupby(SERIES, sort=False):
+        first = one.iloc[0]
+        was = np.exp(log_kg[one.index[0]] - step[one.index[0]])
+        yield (
+            f"{_named(first)}: {first['net_weight_kg']:,.0f} kg, where {was:,.0f} kg had been published: tonnes, kilograms or grams in one "
+            "another's place?",
+            one.index,
+        )
+
+
+def _last_known(rows: pd.DataFrame, history: pd.DataFrame) -> pd.Series:
+    """Log kg that the log has of each row's month; NaN where it has none."""
+    cell = [*SERIES, "period"]
+    known = _positive(history).set_index(cell)["net_weight_kg"]
+    return pd.Series(np.log(known.reindex(pd.MultiIndex.from_frame(rows[cell])).to_numpy()), rows.index)
 
 
 def _impossible_dates(fresh: pd.DataFrame, history: pd.DataFrame, usual: pd.DataFrame) -> Iterator[tuple[str, pd.Index]]:

@@ -75,7 +75,8 @@ class Store(ABC):
 
     @abstractmethod
     def put_folder(self, folder: Path, name: str, last: str) -> None:
-        """Every file below `folder`, under `name`, of which `last` makes it complete: until then nobody takes it for whole."""
+        """Every file below `folder`, under `name`, of which `last` makes it complete: until then nobody takes it for whole. `folder` may be
+        gone afterwards."""
 
     @abstractmethod
     def lock(self, name: str, wait: float) -> "Any":
@@ -133,7 +134,10 @@ class Folder(Store):
         target = self.root / name
         make_folder(target.parent)
         partial = target.with_name(f".partial-{os.getpid()}-{target.name}")
-        shutil.copytree(folder, partial)
+        try:
+            folder.rename(partial)
+        except OSError:  # of another disk
+            shutil.copytree(folder, partial)
         for at, _, files in partial.walk(top_down=False, on_error=unless_gone):
             for file in files:
                 with (at / file).open("rb") as handle:

@@ -91,6 +91,35 @@ def test_a_file_whose_figures_are_all_a_thousand_times_what_they_were_changes_no
     pd.testing.assert_frame_equal(release_log.as_of("observations", NOW), before)
 
 
+@pytest.mark.parametrize("times", [1000.0, 0.001])
+def test_a_month_that_was_published_is_not_revised_a_thousandfold_whatever_is_usual(release_log, times):
+    """Half of the months are cut to a seventh, so that nearly anything is usual; and of another partner little is known."""
+    cut = {f"JPN_{t}": 0.15 for t in range(12, 24)}
+    known = [row for row in figures(**cut) if ",JPN," in row or (",USA," in row and row.split(",")[4] >= "2024-06")]
+    release_log.ingest(csv(*known), "f.csv", now=NOW)
+    before = release_log.as_of("observations", NOW)
+
+    def revised(share):
+        cells = [row.split(",") for row in known]
+        return csv(*(",".join([*row[:5], f"{float(row[5]) * share:.0f}", row[6], "2025-02-20"]) for row in cells))
+
+    receipt = release_log.ingest(revised(times), "slip.csv", now=NOW)
+    assert (receipt.new, receipt.quarantined) == (0, len(known)), receipt.findings
+    pd.testing.assert_frame_equal(release_log.as_of("observations", NOW), before)
+    taken = release_log.ingest(revised(1.4), "revised.csv", now=NOW)
+    assert (taken.new, taken.quarantined) == (len(known), 0), "what offices do revise is taken"
+
+
+def test_a_slip_that_came_first_may_be_put_right(release_log):
+    """A year of usual figures, and one that was accepted a thousandfold."""
+    ingested(release_log, JPN_20=1000.0)
+    [held] = release_log.pending()
+    release_log.accept(held, now=NOW)
+    assert release_log.pending() == []
+    right = [",".join([*row.split(",")[:7], "2025-02-25"]) for row in figures() if f",JPN,850511,{MONTHS[20]}" in row]
+    assert release_log.ingest(csv(*right), "right.csv", now=NOW).quarantined == 0
+
+
 def test_a_figure_released_before_its_month_had_ended_is_held_back(release_log):
     receipt = release_log.ingest(csv("CHN,CHN,JPN,850511,2024-03,5,,2024-03-20", "CHN,CHN,JPN,850511,2024-02,5,,2024-03-20"), "f.csv")
     assert (receipt.new, receipt.quarantined, receipt.findings[0]["screen"]) == (1, 1, "impossible_date")
