@@ -1,14 +1,11 @@
-"""Does the fit hold? Each check is a record: value, threshold, outcome and where the threshold comes from.
+"""Does the fit hold? Each check is a record: value, threshold, outcome and where the threshold comes from (:data:`SOURCES`).
 
-R-hat and effective sample size: Vehtari, Gelman, Simpson, Carpenter & Buerkner (2021), Bayesian Analysis 16(2):
-R-hat below 1.01, and 100 effective draws a chain in bulk and tail. Divergences: Betancourt (2017), arXiv:1701.02434.
-BFMI below 0.3: Betancourt (2016), arXiv:1604.00695. Pareto k: Vehtari, Simpson, Gelman, Yao & Gabry (2024), JMLR 25(72). LOO-PIT:
-Säilynoja, Bürkner & Vehtari (2022), Statistics and Computing 32, 32; cells of one unit are not independent, so the threshold is a distance
-that matters and not the one that chance allows. Power-scaling: Kallioinen, Paananen, Bürkner & Vehtari (2024), Statistics and Computing 34,
-57. Prior-data conflict: Evans & Moshonov (2006), Bayesian Analysis 1(4), 893-914.
+Of LOO-PIT, cells of one unit are not independent, so its threshold is a distance that matters and not the one that chance allows.
+Power-scaling: Kallioinen, Paananen, Bürkner & Vehtari (2024), Statistics and Computing 34, 57.
 """
 
 import warnings
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -26,6 +23,23 @@ SENSITIVE = 0.05
 """Power-scaling sensitivity from which a parameter is said to be sensitive."""
 
 
+_RANKS = "Vehtari, Gelman, Simpson, Carpenter & Bürkner (2021), Bayesian Analysis 16(2)"
+_PARETO = "Vehtari, Simpson, Gelman, Yao & Gabry (2024), JMLR 25(72)"
+SOURCES = {
+    "rhat_max": _RANKS,
+    "ess_bulk_min": _RANKS,
+    "ess_tail_min": _RANKS,
+    "divergences": "Betancourt (2017), arXiv:1701.02434",
+    "bfmi_min": "Betancourt (2016), arXiv:1604.00695",
+    "pareto_k_over": _PARETO,
+    "weights_pareto_k": _PARETO,
+    "weights_ess_min": _RANKS,
+    "loo_pit_distance": "Säilynoja, Bürkner & Vehtari (2022), Statistics and Computing 32, 32",
+    "prior_conflict": "Evans & Moshonov (2006), Bayesian Analysis 1(4), 893-914",
+}
+"""By check, whose threshold it is; of the others it is this project's own."""
+OWN = "quietquota"
+
 JUMPS, LOST, LEFT_OUT = "unexplained_jumps", "answers_lost", "shards_left_out"
 MOST_LOST = 0.1
 """Share of the units answered before that may fall silent in one publication."""
@@ -33,7 +47,7 @@ MOST_LOST = 0.1
 
 @dataclass(frozen=True)
 class Check:
-    """worst : the parameter in which `value` was found. review : beyond this, FAIL."""
+    """worst : the parameter in which `value` was found. review : beyond this, FAIL. source : of the threshold."""
 
     name: str
     value: float
@@ -42,6 +56,7 @@ class Check:
     outcome: Outcome
     worst: str
     meaning: str
+    source: str = OWN
 
 
 def _judge(value: float, threshold: float, review: float) -> Outcome:
@@ -50,6 +65,11 @@ def _judge(value: float, threshold: float, review: float) -> Outcome:
     if sign * value <= sign * threshold:
         return "PASS"
     return "REVIEW" if sign * value <= sign * review else "FAIL"
+
+
+def _checked(table: Iterable[tuple[str, float, float, float, str, str]]) -> list[Check]:
+    """Of rows of name, value, threshold, review, worst, meaning."""
+    return [Check(name, v, t, r, _judge(v, t, r), worst, meaning, SOURCES.get(name, OWN)) for name, v, t, r, worst, meaning in table]
 
 
 def _extreme(dataset: xr.Dataset, worst: str) -> tuple[float, str]:
@@ -97,7 +117,7 @@ def run_checks(posterior: xr.DataTree, free: list[str], rivals: list[Rival]) -> 
         ("divergences", divergent, 0.0, 0.005 * total, "", f"divergent transitions of {total}"),
         ("bfmi_min", float(bfmi), 0.3, 0.2, "", "energy is explored (smallest over chains)"),
     ]
-    return [Check(n, v, t, r, _judge(v, t, r), w, m) for n, v, t, r, w, m in table] + [_mode_check(rivals)]
+    return [*_checked(table), _mode_check(rivals)]
 
 
 def _mode_check(rivals: list[Rival]) -> Check:
@@ -132,7 +152,7 @@ def figure_checks(health: xr.DataTree) -> list[Check]:
         ("prior_conflict", float(np.minimum(tails[odd], 1.0)), 0.01, 0.0, list(below)[odd],
          f"figures are where the priors expect them (tail of a prior beyond its posterior mean, smallest of {len(tails)}, times as many)"),
     ]  # fmt: skip
-    return [Check(n, v, t, r, _judge(v, t, r), w, m) for n, v, t, r, w, m in table]
+    return _checked(table)
 
 
 def weight_checks(told: Reweighed, of_fit: list[Check]) -> list[Check]:
@@ -145,7 +165,7 @@ def weight_checks(told: Reweighed, of_fit: list[Check]) -> list[Check]:
         ("weights_ess_min", fewest, ESS_A_CHAIN, ESS_A_CHAIN / 2, "",
          f"effective draws left by weighing, {told.efficiency:.0%} of those of the fit (fewest)"),
     ]  # fmt: skip
-    return [Check(n, v, t, r, _judge(v, t, r), w, m) for n, v, t, r, w, m in table]
+    return _checked(table)
 
 
 def jump_check(jumps: list[tuple[str, float]]) -> Check:

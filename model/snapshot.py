@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from data.panel import Panel
+from data.panel import Panel, fingerprint
 from model.causes import CAUSES
 from model.checks import Check, outcome, records
 from model.context import contexts
@@ -66,6 +66,7 @@ def facts(
         "data_through": _through(panel),
         "sources": panel.attrs["sources"],
         "log": panel.attrs["log"],
+        "covariates": fingerprint(panel[["covariates"]].dropna("period", how="all")),
         "revisions": revisions,
     }
 

@@ -313,6 +313,9 @@ class CheckOutcome(_Schema):
 
     name: str = Field(description="Of the check.", examples=["rhat_max"])
     outcome: Literal["PASS", "REVIEW", "FAIL"] = Field(description="By its thresholds.", examples=["PASS"])
+    source: str | None = Field(
+        default=None, description="Whose threshold it is; absent in snapshots of before.", examples=["Betancourt (2017), arXiv:1701.02434"]
+    )
 
 
 class Checks(_Schema):
