@@ -3,6 +3,8 @@
 from collections.abc import Iterable
 from typing import Any
 
+import numpy as np
+
 SHOWN = 0.02
 """Change of a probability from which it is worth a sentence."""
 WORTH = 0.3
@@ -43,9 +45,10 @@ def changes(
 
 
 def unexplained(
-    before: dict[str, dict[str, Any]], after: Iterable[dict[str, Any]], news: dict[str, list[dict[str, Any]]]
+    before: dict[str, dict[str, Any]], after: Iterable[dict[str, Any]], news: dict[str, list[dict[str, Any]]], covariates: bool
 ) -> list[tuple[str, float]]:
-    """(unit, change) of what moved by :data:`JUMP` or more though neither its importer nor its family has a new figure."""
+    """(unit, change) of what moved by :data:`JUMP` or more though neither its importer nor its family has a new figure, nor, where there
+    are new `covariates`, these count for it otherwise than before."""
     after = list(after)
     heard = [row for row in after if news.get(row["unit"])]
     told = {row["importer"] for row in heard}, {row["family"] for row in heard}
@@ -54,9 +57,15 @@ def unexplained(
         was = before.get(row["unit"])
         if was and was["current"] and row["current"] and row["importer"] not in told[0] and row["family"] not in told[1]:
             change = row["current"]["probability"] - was["current"]["probability"]
-            if abs(change) >= JUMP:
+            told_by_them = covariates and np.sign(change) * _counts_more(was, row, "covariates") >= WORTH
+            if abs(change) >= JUMP and not told_by_them:
                 found.append((row["unit"], change))
     return found
+
+
+def _counts_more(was: dict[str, Any], row: dict[str, Any], source: str) -> float:
+    """Change of a source's log Bayes factor; 0 where it was not worked out."""
+    return float((row["evidence"] or {}).get(source, 0.0) - (was["evidence"] or {}).get(source, 0.0))
 
 
 def lost(before: dict[str, dict[str, Any]], after: Iterable[dict[str, Any]]) -> tuple[float, str]:

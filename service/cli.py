@@ -28,7 +28,8 @@ SOURCE_NAMES = (
 LOOK_SECONDS = 30.0
 EXIT_USAGE, EXIT_NOTHING_NEW, EXIT_GATE, EXIT_QUARANTINE, EXIT_BUSY, EXIT_STORE = 2, 3, 4, 5, 6, 7
 EPILOG = (
-    "Exit codes: 0 done · 2 wrong usage or input · 3 nothing new · 4 the model's checks kept the snapshot back · "
+    "Exit codes: 0 done · 1 an error that nobody foresaw · 2 wrong usage or input · 3 nothing new · "
+    "4 the model's checks kept the snapshot back · "
     "5 rows were rejected or held back, or no publisher could be asked · 6 another process holds the lock · "
     "7 store empty, damaged or unreachable · 143 told to stop (SIGTERM)."
 )
@@ -70,6 +71,8 @@ def _explained() -> Iterator[None]:
     """Errors that a user can do something about, as one sentence and an exit code."""
     try:
         yield
+    except typer.Exit:
+        raise
     except StoreBusy as error:
         raise _fail(EXIT_BUSY, str(error)) from error
     except Locked as error:
@@ -84,7 +87,8 @@ def _explained() -> Iterator[None]:
         extra = "notebook" if error.name in ("nbclient", "nbformat") else "refresh"
         raise _fail(EXIT_USAGE, f"{error.name} is not installed; this command needs the extra '{extra}'") from error
     except (SettingsError, ValueError, RuntimeError) as error:
-        code = EXIT_BUSY if type(error).__name__ == "LogBusy" else EXIT_USAGE
+        # By name, since --help need not import what reads the log.
+        code = {"LogBusy": EXIT_BUSY, "LogDamaged": EXIT_STORE}.get(type(error).__name__, EXIT_USAGE)
         raise _fail(code, str(error)) from error
 
 
@@ -217,6 +221,7 @@ def refresh(
     executor: Annotated[
         str, typer.Option(envvar="QUIETQUOTA_EXECUTOR", help="Where shards are fitted: local, or dask://host:port of a scheduler.")
     ] = "local",
+    jobs: Annotated[int | None, typer.Option(min=1, help="Shards at once, each of which wants 1 GB. Default: one a core.")] = None,
     textfile: Annotated[
         Path | None, typer.Option(envvar="QUIETQUOTA_TEXTFILE", help="Write how it ended for Prometheus's node exporter (....prom).")
     ] = None,
@@ -234,7 +239,7 @@ def refresh(
 
     Nothing new: a second. New figures: the draws of the last fit are weighed by them where they can stand for them (Pareto k), and fitted
     anew where they cannot, or once a week. Unattended: one refresh at a time, every run on record (quietquota runs), the last good snapshot
-    stays whatever happens. A fit that the checks hold back is tried once more with another seed.
+    stays whatever happens. A fit that the checks hold back is tried once more with another seed and twice the draws.
     """
     with _explained():
         from data.log import ReleaseLog
@@ -245,49 +250,45 @@ def refresh(
 
         settings = Settings(store=store)
         send = sender(settings.webhook_private)
-        computation = Computation() if seed is None else Computation(seed=seed)
-        log, snapshots, watch = ReleaseLog(settings.log_place), SnapshotStore(settings.store), _watch(config)
         several: list[Any] = []
-
-        def fetching() -> list[dict[str, Any]]:
-            from service.fetching import all_had
-
-            several.extend(all_had(log, watch.fetch))
-            _say_had(several, log)
-            return [one.record() for one in several]
-
-        instant = None if as_of is None else parse_instant(as_of)
         signal.signal(signal.SIGTERM, _stop)
-        with told(snapshots, textfile, notify, settings.notify_secret, send, talk):
+        with told(settings.store, textfile, notify, settings.notify_secret, send, talk):
+            computation = Computation() if seed is None else Computation(seed=seed)
+            log, snapshots, watch = ReleaseLog(settings.log_place), SnapshotStore(settings.store), _watch(config)
+
+            def fetching() -> list[dict[str, Any]]:
+                from service.fetching import all_had
+
+                several.extend(all_had(log, watch.fetch))
+                _say_had(several, log)
+                return [one.record() for one in several]
+
             done = run(
-                log, snapshots, watch, instant, Assumptions(), computation, talk, accept_review, full, shard_units, executor, send,
-                fetching if fetch and watch.fetch else None,
+                log, snapshots, watch, None if as_of is None else parse_instant(as_of), Assumptions(), computation, talk, accept_review,
+                full, shard_units, executor, send, fetching if fetch and watch.fetch else None, jobs,
             )  # fmt: skip
-    held_back = [one.address for one in several if one.held_back]
-    if done.nothing_new:
-        tables.regimes(snapshots.load(), out)
-        talk.print("nothing new: the snapshot above rests on the same figures; --full fits it anew", highlight=False)
-        if several and all(one.error for one in several):
-            raise _fail(EXIT_QUARANTINE, "no publisher could be asked; what is served is as old as it was")
+        held_back = [one.address for one in several if one.held_back]
+        if done.nothing_new:
+            tables.regimes(snapshots.load(), out)
+            talk.print("nothing new: the snapshot above rests on the same figures; --full fits it anew", highlight=False)
+            if several and all(one.error for one in several):
+                raise _fail(EXIT_QUARANTINE, "no publisher could be asked; what is served is as old as it was")
+            if held_back:
+                raise _fail(EXIT_QUARANTINE, f"rows of {', '.join(held_back)} were rejected or held back, as said above")
+            raise typer.Exit(0 if unchanged_is_success else EXIT_NOTHING_NEW)
+        how = {"fit": "fitted", "weigh": "draws weighed, nothing fitted"}[done.decision.kind]
+        talk.print(f"{how}: {done.decision.why}", highlight=False, markup=False)
+        tables.checks(done.checks, talk)
+        if done.snapshot is None:
+            raise _fail(
+                EXIT_GATE,
+                "not published: the checks above do not pass; the last good snapshot stays. REVIEW may be published with --accept-review",
+            )
+        published = snapshots.load(done.snapshot)
+        tables.regimes(published, out)
+        tables.next_steps(published, settings, talk)
         if held_back:
-            raise _fail(EXIT_QUARANTINE, f"rows of {', '.join(held_back)} were rejected or held back, as said above")
-        raise typer.Exit(0 if unchanged_is_success else EXIT_NOTHING_NEW)
-    talk.print(
-        {"fit": "fitted", "weigh": "draws weighed, nothing fitted"}[done.decision.kind] + f": {done.decision.why}",
-        highlight=False,
-        markup=False,
-    )
-    tables.checks(done.checks, talk)
-    if done.snapshot is None:
-        raise _fail(
-            EXIT_GATE,
-            "not published: the checks above do not pass; the last good snapshot stays. REVIEW may be published with --accept-review",
-        )
-    published = snapshots.load(done.snapshot)
-    tables.regimes(published, out)
-    tables.next_steps(published, settings, talk)
-    if held_back:
-        raise _fail(EXIT_QUARANTINE, f"published; rows of {', '.join(held_back)} were rejected or held back, as said above")
+            raise _fail(EXIT_QUARANTINE, f"published; rows of {', '.join(held_back)} were rejected or held back, as said above")
 
 
 @app.command()
@@ -299,10 +300,16 @@ def schedule(
 ) -> None:
     """Refresh every night, and at noon and in the evening of days on which figures are due, until stopped.
 
-    For a machine without a scheduler of its own; deploy/ has files for those that have one. A refresh that is under way is ended first.
+    For a machine without a scheduler of its own; deploy/ has files for those that have one. A refresh that is under way is told to stop
+    too: it ends within seconds, and the next goes on from what it had put aside.
     """
     with _explained():
-        from service.schedule import next_run, releases_due, scheduler
+        import logging
+
+        from service.schedule import next_run, releases_due, scheduler, stop
+
+        logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s")
+        logging.getLogger("quietquota").setLevel(logging.INFO)
 
         watch = _watch(config)
         reporters = [watch.exporter, *watch.importers]
@@ -316,7 +323,12 @@ def schedule(
             talk.print(f"due: {reporter}, figures of {month}, {day:%Y-%m-%d}", highlight=False)
         chosen = [] if config is None else ["--config", str(config)]
         blocking = scheduler(reporters, nightly, ["refresh", "--fetch", "--store", store, *chosen], now)
-    signal.signal(signal.SIGTERM, lambda *_: blocking.shutdown(wait=False))
+
+    def end(*_: object) -> None:
+        blocking.shutdown(wait=False)
+        stop()
+
+    signal.signal(signal.SIGTERM, end)
     blocking.start()
 
 
@@ -336,7 +348,7 @@ def deliver(
     private: Annotated[bool, typer.Option(help="Send to addresses within, and over http, too.")] = False,
     store: StoreOption = "./var",
 ) -> None:
-    """Send alerts to the webhooks of their rules: signed, at least once, 16 tries in 72 hours. A refresh does so once at its end."""
+    """Send alerts to the webhooks of their rules: signed, at least once, 16 tries in 72 hours. A refresh tries those that are due once."""
     from service import webhooks
 
     with _explained():
@@ -551,14 +563,14 @@ def snapshots_show(snapshot: str, store: StoreOption = "./var") -> None:
 def snapshots_verify(
     snapshot: Annotated[str | None, typer.Argument(help="Snapshot id. Default: all.")] = None, store: StoreOption = "./var"
 ) -> None:
-    """Compare every file of a snapshot with its manifest."""
+    """Compare every file of a snapshot with its manifest; of all, also whether each that was ever served is there, and what says when."""
     with _explained():
         snapshots, damaged = _store(store), list[str]()
-        for name in [snapshot] if snapshot else snapshots.ids():
-            try:
-                out.print(f"{name}: {snapshots.verify(name)} files as published", highlight=False)
-            except Damaged as error:
-                damaged.append(str(error))
+        for name, found in [(snapshot, snapshots.verify(snapshot))] if snapshot else snapshots.verify_all():
+            if isinstance(found, Damaged):
+                damaged.append(str(found))
+            else:
+                out.print(f"{name}: {found} files as published", highlight=False)
         if damaged:
             raise Damaged("; ".join(damaged))
 
@@ -567,7 +579,10 @@ def snapshots_verify(
 def snapshots_rollback(
     snapshot: Annotated[str, typer.Argument(help="Id of the snapshot to serve again.")], store: StoreOption = "./var"
 ) -> None:
-    """Serve an earlier snapshot again, after verifying it. What was said in between stays on the record."""
+    """Serve an earlier snapshot again, after verifying it. What was said in between stays on the record.
+
+    Until the next refresh that has something new to publish: stop the schedule for as long as it is to hold.
+    """
     with _explained():
         _store(store).switch(snapshot)
     out.print(f"{snapshot} is served", highlight=False)

@@ -76,11 +76,13 @@ def decide(
 
 def _differing(meta: dict[str, Any], assumptions: Assumptions, computation: Computation) -> list[str]:
     """In what it was made otherwise than it would be made now."""
+    then = meta.get("computation") or {}
+    # A fit that was tried again has another seed, and may have twice the draws.
+    tried = {"seed": then.get("seed")} | ({"draws": then["draws"]} if then.get("draws") == 2 * computation.draws else {})
     mine = {
         # How much figures are revised is measured anew with every release; a fit of its own it is not worth.
         "assumptions": assumptions.model_dump() | {"preliminary": (meta.get("assumptions") or {}).get("preliminary")},
-        # A fit that was tried again has another seed.
-        "computation": computation.model_dump() | {"seed": (meta.get("computation") or {}).get("seed")},
+        "computation": computation.model_dump() | tried,
         "versions": versions(),
     }
     return [name for name, value in mine.items() if meta.get(name) != orjson.loads(orjson.dumps(value))]

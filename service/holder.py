@@ -5,7 +5,6 @@ import logging
 import threading
 import time
 from collections import OrderedDict
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -159,6 +158,7 @@ class Holder:
             name = self.store.current_id()
         except Damaged as error:
             log.error("the store's pointer is damaged: %s", error)
+            self._held = self._held or self._last_good()
             return "the store's pointer to the current snapshot is damaged"
         except OSError as error:
             log.error("the store is unreachable: %s", error)
@@ -178,17 +178,15 @@ class Holder:
             except (Damaged, NoSnapshot, KeyError, TypeError, ValueError) as error:
                 log.error("snapshot refused: %s", error)
                 self._refused = name, time.monotonic()
-                if self._held is None:
-                    self._held = self._last_good(name)
+                self._held = self._held or self._last_good()
         return f"snapshot {name} is refused: it is not as it was published"
 
-    def _last_good(self, refused: str) -> Loaded | None:
-        """The one served last of those before that can be believed."""
-        for name in dict.fromkeys(to for _, to in reversed(self.store.switches())):
-            if name != refused:
-                with suppress(Damaged, NoSnapshot, KeyError, TypeError, ValueError):
-                    return Loaded.of(self.store.load(name))
-        return None
+    def _last_good(self) -> Loaded | None:
+        """The one served last of those that can be believed."""
+        try:
+            return Loaded.of(self.store.last_good())
+        except (Damaged, NoSnapshot, KeyError, TypeError, ValueError):
+            return None
 
     def ready(self, question: str) -> Ready | None:
         """What the current snapshot has answered to a question (path and query) before; ``/v1/regimes/{unit}``, the commonest, is made

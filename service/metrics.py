@@ -79,6 +79,8 @@ class _OfSnapshot:
         yield deliveries
         if last is not None:
             yield InfoMetricFamily("quietquota_last_refresh", "How the last one went.", value={"outcome": str(last["outcome"])})
+            if (pending := last.get("pending_findings")) is not None:
+                yield GaugeMetricFamily("quietquota_pending_findings", "Findings that hold rows back until accepted.", value=pending)
             began = datetime.fromisoformat(last["started_at"])
             yield GaugeMetricFamily(
                 "quietquota_last_refresh_age_seconds", "Since it began.", value=(datetime.now(UTC) - began).total_seconds()

@@ -16,8 +16,9 @@ import tenacity
 from prometheus_client import CollectorRegistry, Gauge, write_to_textfile
 from rich.console import Console
 
+from data.store import open_store
 from service.runs import latest
-from service.snapshots import SnapshotStore, StoreBusy
+from service.snapshots import StoreBusy
 from service.webhooks import Send, signed
 
 GOOD = ("published", "nothing new")
@@ -29,10 +30,11 @@ _OUTCOMES = ("PASS", "REVIEW", "FAIL")
 
 @contextmanager
 def told(
-    store: SnapshotStore, textfile: Path | None, notify: str | None, secret: str | None, send: Send, talk: Console,
+    place: str, textfile: Path | None, notify: str | None, secret: str | None, send: Send, talk: Console,
     wait: Any = tenacity.wait_exponential(max=LONGEST_WAIT),
 ) -> Iterator[None]:  # fmt: skip
-    """Tell of the run that this process makes within, however it ends. What cannot be told is said to `talk`, and changes nothing."""
+    """Tell of the run that this process makes within, however it ends. place : of the store. What cannot be told is said to `talk`, and
+    changes nothing."""
     began, stopped = datetime.now(UTC), None
     try:
         yield
@@ -45,8 +47,8 @@ def told(
         def runs() -> list[dict[str, Any]]:
             """Records, latest first, from the one that this process made since, or from one that says why it made none."""
             try:
-                found = latest(store.store, LOOKED_AT)
-            except OSError:
+                found = latest(open_store(place), LOOKED_AT)
+            except (OSError, ValueError):
                 found = []
             mine = [run for run in found if run["pid"] == os.getpid() and datetime.fromisoformat(run["started_at"]) >= began]
             if mine:
@@ -99,6 +101,10 @@ def metrics(runs: list[dict[str, Any]]) -> CollectorRegistry:
     seconds = {(which,): datetime.fromisoformat(at).timestamp() for which, at in times.items() if at}
     gauge("finished_timestamp_seconds", "When the last one, the last good one, and the last that published ended.", seconds, "which")
     gauge("step_seconds", "What each step of the last one took.", {(step,): s for step, s in last["seconds"].items()}, "step")
+    failed = {(one["address"],): float(bool(one["error"])) for one in last.get("fetched") or ()}
+    gauge("source_failed", "1 where a publisher could not be had by the last one.", failed, "address")
+    if (pending := last.get("pending_findings")) is not None:
+        gauge("pending_findings", "Findings that hold rows back until somebody accepts them.", {(): pending})
     checks = {c["name"]: c for c in last.get("checks") or ()}
     gauge(
         "check",
@@ -114,6 +120,7 @@ def metrics(runs: list[dict[str, Any]]) -> CollectorRegistry:
 def _message(run: dict[str, Any], secret: str | None) -> tuple[bytes, dict[str, str]]:
     """Body and headers as :mod:`service.webhooks` has them, unsigned without a secret."""
     data = {name: run.get(name) for name in ("started_at", "finished_at", "host", "outcome", "why", "snapshot", "decision", "seconds")}
+    data |= {"pending_findings": run.get("pending_findings"), "not_had": [f for f in run.get("fetched") or () if f["error"]]}
     data["checks"] = [c for c in run.get("checks") or () if c["outcome"] != "PASS"]
     body = orjson.dumps({"type": f"refresh.{run['outcome'].replace(' ', '_')}", "timestamp": run.get("finished_at"), "data": data})
     keys = [secret.removeprefix("whsec_")] if secret else []

@@ -5,7 +5,7 @@ what the gate said of it, goes on from there.
 """
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from typing import Any
 
@@ -15,7 +15,7 @@ import xarray as xr
 
 from data.panel import Panel
 from data.store import Store
-from model.checks import Check, figure_checks, outcome, records, run_checks, weight_checks
+from model.checks import ORDER, Check, figure_checks, outcome, records, run_checks, weight_checks
 from model.fit import Fit, Left, continued, fit
 from model.frame import Frame, frame
 from model.graph import Graph, graph_of
@@ -31,13 +31,16 @@ from service.decision import OF_ANSWERS, versions
 from service.job import Step, Tell
 from service.netcdf import from_netcdf, to_netcdf
 
-ATTEMPTS = 2
-"""Fits a refresh makes, each with a seed of its own, before the gate's answer stands; the next refresh goes on with other seeds."""
+ATTEMPTS, SEED_STEP = 2, 1000
+"""Fits a refresh makes, each with a seed of its own and every other with twice the draws, before the gate's answer stands; the next
+refresh goes on with other seeds."""
 WEIGHED = 800
 """Draws of a fit that are weighed: enough for the smoothed tail of the weights, few enough for seconds."""
 WORK = "work"
 REFUSED = ".refused"
 """What is left of a fit that failed its checks: its seed is not tried again on these figures."""
+CARRIED = "-carried"
+"""Of the name of a fit whose chains are those of the last, carried on: `--full` asks for another."""
 FIT = "fit"
 GROUPS = ("posterior", "sample_stats", "left")
 """What is stored of a fit; the last is what the next begins with."""
@@ -116,13 +119,15 @@ def _like(drawn: xr.Dataset, draws: Draws) -> xr.Dataset:
 
 
 def fitted(
-    panel: Panel, assumptions: Assumptions, computation: Computation, step: Step, aside: Store | None, last: xr.DataTree | None = None
-) -> Posterior:
-    """A fit, its checks, and if it fails them another. aside : where fits are put aside. last : :func:`fit_of` a snapshot of the same
-    model; the first fit carries its chains on where it can, another one begins afresh."""
-    f, attempts = frame(panel, assumptions), list[dict[str, Any]]()
+    panel: Panel, assumptions: Assumptions, computation: Computation, step: Step, aside: Store | None, last: xr.DataTree | None = None,
+    accept_review: bool = False,
+) -> Posterior:  # fmt: skip
+    """A fit, its checks, and where these hold it back another; the better of the two, by its gate. aside : where fits are put aside. last :
+    :func:`fit_of` a snapshot of the same model; the first fit carries its chains on where it can, another one begins afresh.
+    accept_review : REVIEW does not hold it back."""
+    f, attempts, made = frame(panel, assumptions), list[dict[str, Any]](), list[Posterior]()
     left = None if last is None else _carried(last, f, assumptions, computation)
-    for place, tried in _tries(aside, panel, assumptions, computation).items():
+    for place, tried in _tries(aside, panel, assumptions, computation, left is not None).items():
         with step("compiling and sampling" if not attempts else f"sampling again, seed {tried.seed}") as tell:
             result, found = _made(aside, place, f, assumptions, tried, tell, None if attempts else left)
         with step("looking for rival modes"):
@@ -130,25 +135,26 @@ def fitted(
         with step("checking"):
             compared = health(result, seed=tried.seed)
             checks = [*run_checks(result.posterior, result.free, rivals), *figure_checks(compared)]
-        began = "afresh" if attempts or left is None else "where the last fit ended"
-        attempts.append({"seed": tried.seed, "found": found, "began": began, "gate": outcome(checks), "checks": records(checks)})
-        if outcome(checks) != "FAIL":
+        began, gate = "afresh" if attempts or left is None else "where the last fit ended", outcome(checks)
+        attempts.append({"seed": tried.seed, "draws": tried.draws, "found": found, "began": began, "gate": gate, "checks": records(checks)})
+        tree = kept(result)
+        tree["health"] = compared
+        made.append(Posterior(tree, result.graph, checks, assumptions, tried))
+        if gate == "PASS" or (gate == "REVIEW" and accept_review):
             break
-        if aside is not None:
+        if gate == "FAIL" and aside is not None:
             aside.write(place + REFUSED, orjson.dumps(attempts[-1]))
             aside.delete(place)
-    tree = kept(result)
-    tree["health"] = compared
-    return Posterior(tree, result.graph, checks, assumptions, tried, attempts=tuple(attempts))
+    return replace(min(made, key=lambda one: ORDER.index(outcome(one.checks))), attempts=tuple(attempts))
 
 
-def _tries(aside: Store | None, panel: Panel, a: Assumptions, c: Computation) -> dict[str, Computation]:
+def _tries(aside: Store | None, panel: Panel, a: Assumptions, c: Computation, carried: bool) -> dict[str, Computation]:
     """By where each is put aside, the fits that may be made: of seeds that were not refused on these figures before. Of other figures
-    nothing stays put aside."""
+    nothing stays put aside. carried : the first has the chains of an earlier fit."""
     tries, refused = dict[str, Computation](), set[str]()
     for n in count():
-        tried = c.model_copy(update={"seed": c.seed + 1000 * n})
-        place = _place(panel, a, tried)
+        tried = c.model_copy(update={"seed": c.seed + SEED_STEP * n, "draws": c.draws * (1 + n % 2)})
+        place = _place(panel, a, tried, carried and not tries)
         if aside is not None and aside.exists(place + REFUSED):
             refused.add(place + REFUSED)
         elif len(tries) == ATTEMPTS:
@@ -162,9 +168,10 @@ def _tries(aside: Store | None, panel: Panel, a: Assumptions, c: Computation) ->
 
 
 def done_with(store: Store) -> None:
-    """Remove what was put aside: it has been published."""
+    """Remove what was put aside: it has been published. What was refused stays known; a fit of other figures removes that."""
     for name in store.names(WORK):
-        store.delete(name)
+        if not name.endswith(REFUSED):
+            store.delete(name)
 
 
 def key(panel: Panel, *records: Assumptions | Computation) -> str:
@@ -173,8 +180,8 @@ def key(panel: Panel, *records: Assumptions | Computation) -> str:
     return hashlib.sha256(asked).hexdigest()[:16]
 
 
-def _place(panel: Panel, a: Assumptions, c: Computation) -> str:
-    return f"{WORK}/{key(panel, a, c)}.nc"
+def _place(panel: Panel, a: Assumptions, c: Computation, carried: bool = False) -> str:
+    return f"{WORK}/{key(panel, a, c)}{CARRIED if carried else ''}.nc"
 
 
 def kept(result: Fit) -> xr.DataTree:

@@ -79,7 +79,7 @@ def in_one(job: Job, decision: Decision) -> tuple[Decision, Outcome]:
             decision = Decision("fit", f"the draws there are cannot stand for it: {error}")
             job.run.know(decision=vars(decision))
     if posterior is None:
-        posterior = fitted(job.panel, job.assumptions, job.computation, job.step, job.store.store, last)
+        posterior = fitted(job.panel, job.assumptions, job.computation, job.step, job.store.store, last, job.accept_review)
     job.run.know(attempts=posterior.attempts)
     if not may_be_published(posterior.checks, job.accept_review):
         return decision, Outcome(None, posterior.checks, [])
@@ -166,13 +166,17 @@ def behind(releases: pd.DataFrame, watch: Watch) -> dict[str, list[dict[str, Any
 
 
 def since_last(store: SnapshotStore, snapshot: Snapshot, figures: dict[str, list[dict[str, Any]]]) -> tuple[dict[str, Any], list[Check]]:
-    """(what became of the answers since the snapshot that is current: ``since``, its id, null where there is none that can be read,
-    ``as_of``, how many ``releases`` are new, and ``units`` (:mod:`service.changes`); the checks of that)."""
+    """(what became of the answers since the last snapshot that can be read: ``since``, its id, null where there is none, ``as_of``, how
+    many ``releases`` are new, and ``units`` (:mod:`service.changes`); the checks of that). Where there was one and none can be read, nobody
+    can say what would be lost."""
+    unknown: dict[str, Any] = {"since": None, "as_of": None, "releases": 0, "units": []}
     try:
-        last = store.load()
+        last = store.last_good()
         known = orjson.loads(store.read(last.id, RELEASES))
-    except (Damaged, NoSnapshot):
-        return {"since": None, "as_of": None, "releases": 0, "units": []}, [jump_check([]), lost_check(0.0, "")]
+    except NoSnapshot:
+        return unknown, [jump_check([]), lost_check(0.0, "")]
+    except Damaged as error:
+        return unknown, [jump_check([]), lost_check(1.0, f"no snapshot of before can be read: {error}")]
     news = {}
     for unit, rows in figures.items():
         seen = {orjson.dumps(row) for row in known.get(unit, [])}
@@ -180,7 +184,8 @@ def since_last(store: SnapshotStore, snapshot: Snapshot, figures: dict[str, list
     before = {unit: orjson.loads(record) for unit, record in last.records.items()}
     told = changes(before, snapshot.rows, news)
     since = {"since": last.id, "as_of": last.meta["as_of"], "releases": sum(map(len, news.values())), "units": told}
-    return since, [jump_check(unexplained(before, snapshot.rows, news)), lost_check(*lost(before, snapshot.rows))]
+    tension = last.meta.get("covariates") != snapshot.meta.get("covariates")
+    return since, [jump_check(unexplained(before, snapshot.rows, news, tension)), lost_check(*lost(before, snapshot.rows))]
 
 
 def write_posterior(tree: xr.DataTree, folder: Path) -> None:

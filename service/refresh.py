@@ -4,6 +4,7 @@ What fits is imported where it is needed: a night on which nothing is new costs 
 """
 
 import math
+import os
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -71,13 +72,14 @@ def refresh(
     executor: str = "local",
     send: Send | None = None,
     fetching: Callable[[], list[dict[str, Any]]] | None = None,
+    jobs: int | None = None,
 ) -> Refreshed:
     """Bring what is served up to what was known at `as_of`, if the gate lets it through; every run is on record in the store.
 
     as_of : None for the latest that the log can speak of. full : fit whatever :func:`service.decision.decide` says. send : how
     alerts are brought to webhooks; None to leave them. fetching : brings what publishers have into the log, and says for the record what
-    became of each. One refresh at a time: raises StoreBusy where another runs; LogError (nothing known, past the horizon), NothingToFit,
-    Backwards.
+    became of each. jobs : shards at once, by default one a core. One refresh at a time: raises StoreBusy where another runs; LogError
+    (nothing known, past the horizon), NothingToFit, Backwards.
     """
     asked = {"as_of": as_of, "watch": watch.model_dump(), "full": full, "accept_review": accept_review, "seed": computation.seed}
     with _alone(store) as alone, on_record(store.store, asked) as run, Progress(*COLUMNS, TimeElapsedColumn(), console=console) as progress:
@@ -104,10 +106,11 @@ def refresh(
             panel = read_panel(log, watch, instant)
             releases = log.releases("observations", instant, [hs for family in watch.families.values() for hs in family.hs])
             assumptions = informed(assumptions, releases)
-        decision = Decision("fit", "asked for") if full else decide(store, panel, assumptions, computation, accept_review)
+        with step("deciding"):
+            decision = Decision("fit", "asked for") if full else decide(store, panel, assumptions, computation, accept_review)
         run.know(
-            log=panel.attrs["log"], panel=panel.attrs["fingerprint"], assumptions=assumptions.digest(), computation=computation.digest(),
-            versions=versions(), decision={"kind": decision.kind, "why": decision.why},
+            log=panel.attrs["log"], panel=panel.attrs["fingerprint"], assumptions=assumptions.model_dump(),
+            computation=computation.model_dump(), versions=versions(), decision=vars(decision), pending_findings=len(log.pending()),
         )  # fmt: skip
         done = Outcome(None, [], [])
         if decision.kind != "nothing":
@@ -115,12 +118,13 @@ def refresh(
             if len(watch.units()) > shard_units:
                 from service.shards import in_shards
 
-                decision, done = in_shards(job, decision, shard_units, executor)
+                decision, done = in_shards(job, decision, shard_units, executor, jobs or os.cpu_count() or 1)
             else:
                 from service.publication import in_one
 
                 decision, done = in_one(job, decision)
-        if done.snapshot and send:
+        if send:
+            # Also those that an earlier night could not send.
             with step("sending alerts"):
                 run.know(deliveries=_sent(store, send))
         if done.snapshot:

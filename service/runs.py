@@ -39,7 +39,9 @@ class Run:
         self.record["step"] = title
         self._write()
         yield
-        self.record["seconds"][title] = (datetime.now(UTC) - began).total_seconds()
+        # Of several of one title, all together.
+        seconds = self.record["seconds"]
+        seconds[title] = seconds.get(title, 0.0) + (datetime.now(UTC) - began).total_seconds()
 
     def know(self, **facts: Any) -> None:
         """Facts to be on the record from the next step on."""

@@ -25,6 +25,7 @@ LONGEST, LAST_SECONDS = timedelta(hours=20), 60.0
 """How long a refresh may take, and how long to end once it is told to."""
 GRACE_SECONDS = 6 * 3600
 """How late a run may still begin, after the machine was asleep; several that were missed are one."""
+_running = set[subprocess.Popen[bytes]]()
 
 
 def releases_due(reporters: Sequence[str], after: datetime) -> Iterator[tuple[datetime, str, str]]:
@@ -59,6 +60,7 @@ def run(arguments: list[str]) -> int:
     longer than :data:`LONGEST` is told to stop, and then made to: the next must not wait for it for ever."""
     began = datetime.now(UTC)
     process = subprocess.Popen([sys.executable, "-m", "service.cli", *arguments])
+    _running.add(process)
     try:
         code = process.wait(LONGEST.total_seconds())
     except subprocess.TimeoutExpired:
@@ -69,8 +71,16 @@ def run(arguments: list[str]) -> int:
         except subprocess.TimeoutExpired:
             process.kill()
             code = process.wait()
+    finally:
+        _running.discard(process)
     log.info("quietquota %s: exit code %d after %.0f s", " ".join(arguments), code, (datetime.now(UTC) - began).total_seconds())
     return code
+
+
+def stop() -> None:
+    """Tell what runs to stop."""
+    for process in list(_running):
+        process.terminate()
 
 
 def scheduler(reporters: Sequence[str], nightly: time, arguments: list[str], at_once: bool) -> Any:

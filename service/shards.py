@@ -39,7 +39,20 @@ from model.spec import Assumptions, Computation
 from service.decision import Decision, versions
 from service.job import Job, Outcome, Tell
 from service.netcdf import from_netcdf, to_netcdf
-from service.posteriors import WORK, NeedsFit, NothingToFit, Posterior, answerable, fit_of, fitted, key, weighed
+from service.posteriors import (
+    ATTEMPTS,
+    REFUSED,
+    SEED_STEP,
+    WORK,
+    NeedsFit,
+    NothingToFit,
+    Posterior,
+    answerable,
+    fit_of,
+    fitted,
+    key,
+    weighed,
+)
 from service.publication import concluded, put, titles, told_of, what_ifs
 from service.snapshots import SHARDS, WHAT_IF, Damaged, NoSnapshot, SnapshotStore
 from service.workers import processes
@@ -52,6 +65,8 @@ RETRIES = 2
 """Of a shard whose worker died."""
 AHEAD = 2
 """Tasks that are sent, for each that is worked on."""
+PATIENCE_SECONDS = 60
+"""How long a cluster may be without any worker when it is first asked."""
 TELLING = 200
 """Draws of a shard that are pooled."""
 
@@ -66,6 +81,7 @@ class Task:
     titles: dict[str, str]
     assumptions: Assumptions
     computation: Computation
+    accept_review: bool = False
     before: tuple[bytes, dict[str, Any]] | None = None
     weigh: bool = False
 
@@ -135,7 +151,7 @@ def _worked(task: Task) -> Done:
             decision = Decision("fit", f"the draws there are cannot stand for it: {error}")
     if posterior is None:
         answerable(task.panel, a)
-        posterior = fitted(task.panel, a, c, quiet, None, last)
+        posterior = fitted(task.panel, a, c, quiet, None, last, task.accept_review)
     return said(task, posterior, decision, began)
 
 
@@ -188,8 +204,17 @@ def executor(address: str, workers: int) -> Iterator[tuple[Executor, int]]:
     elif address.startswith("dask://"):
         from distributed import Client
 
-        with Client(address.replace("dask://", "tcp://", 1), set_as_default=False) as client:  # type: ignore[no-untyped-call]
-            yield client.get_executor(retries=RETRIES, pure=False), max(workers, sum(client.ncores().values()))
+        try:
+            client = Client(address.replace("dask://", "tcp://", 1), set_as_default=False)  # type: ignore[no-untyped-call]
+        except OSError as error:
+            raise ValueError(f"--executor {address}: no scheduler answers there ({error})") from error
+        with client:
+            try:
+                client.wait_for_workers(1, timeout=PATIENCE_SECONDS)  # type: ignore[no-untyped-call]
+            except TimeoutError as error:
+                raise ValueError(f"--executor {address}: the cluster has had no worker for {PATIENCE_SECONDS} s") from error
+            there: Any = client.get_executor(retries=RETRIES, pure=False)  # type: ignore[no-untyped-call]
+            yield there, max(workers, sum(client.ncores().values()))  # type: ignore[no-untyped-call]
     else:
         raise ValueError(f"--executor {address}: local, or dask://host:port of a scheduler")
 
@@ -198,9 +223,10 @@ def run_all(
     tasks: list[Task], address: str, workers: int, aside: Store, tell: Tell, ready: Callable[[Task], Task] = lambda task: task
 ) -> dict[str, Done]:
     """Every task, done or found put aside, by name; its files stay there (:func:`put_aside`). `ready` gives a task what it is sent with.
-    Few are on their way at a time, and none is held: the posteriors of 2,000 units are some 5 GB, before and after. One that raises, or
-    whose workers die, is done as one that its gate refuses, and is not put aside: the next refresh tries it again. At the last attempt
-    each has a worker of its own, so that one that dies takes no other's work with it."""
+    Few are on their way at a time, and none is held: the posteriors of 2,000 units are some 5 GB, before and after. One that its gate
+    refuses is not put aside, but for a mark (:func:`_untried`). One that raises, or whose workers die, is done as one that is refused,
+    without a mark: the next refresh tries just that again. At the last attempt each has a worker of its own, so that one that dies takes
+    no other's work with it."""
     done: dict[str, Done] = {}
     for task in tasks:
         with suppress(FileNotFoundError, zipfile.BadZipFile, KeyError):
@@ -236,8 +262,21 @@ def _result(future: Future[Done], task: Task, aside: Store) -> Done:
         one = _abstaining(task, str(error))
     except Exception as error:
         return _broken(task, f"{type(error).__name__}: {error}")
-    aside.write(task.place, one.packed())
+    if one.told["gate"] == "FAIL":
+        aside.write(task.place + REFUSED, orjson.dumps(one.told["checks"]))
+    else:
+        aside.write(task.place, one.packed())
     return replace(one, files={})
+
+
+def _untried(aside: Store, task: Task) -> tuple[Task, set[str]]:
+    """`task` with seeds that its gate has not refused on these figures before, and the marks of those that it has."""
+    refused = set[str]()
+    while aside.exists(mark := task.place + REFUSED):
+        refused.add(mark)
+        seed = task.computation.seed + ATTEMPTS * SEED_STEP
+        task = replace(task, computation=task.computation.model_copy(update={"seed": seed}))
+    return task, refused
 
 
 def put_aside(aside: Store, task: Task) -> Done:
@@ -268,8 +307,8 @@ def part(panel: Panel, watch: Watch) -> Panel:
     return of.assign_attrs(fingerprint=fingerprint(of))
 
 
-def in_shards(job: Job, decision: Decision, units: int, address: str) -> tuple[Decision, Outcome]:
-    """A refresh of a panel in shards of about so many units, and the decision acted on. address : see :func:`executor`."""
+def in_shards(job: Job, decision: Decision, units: int, address: str, workers: int) -> tuple[Decision, Outcome]:
+    """A refresh of a panel in shards of about so many units, and the decision acted on. address, workers : see :func:`executor`."""
     answerable(job.panel, job.assumptions)
     one, aside, run = job.computation.model_copy(update={"cores": 1}), job.store.store, job.run
     shards, then = plan(job.watch, units), dict[str, Any]()
@@ -280,9 +319,10 @@ def in_shards(job: Job, decision: Decision, units: int, address: str) -> tuple[D
             run.know(decision=vars(decision))
     weigh, held = decision.kind == "weigh", then.get("files", {})
     tasks = [
-        Task(name, part(job.panel, of), titles(of), job.assumptions, one, weigh=weigh and f"{SHARDS}/{name}.nc" in held)
+        Task(name, part(job.panel, of), titles(of), job.assumptions, one, job.accept_review, weigh=weigh and f"{SHARDS}/{name}.nc" in held)
         for name, of in shards.items()
     ]
+    told = dict[str, Done]()
 
     def ready(task: Task) -> Task:
         return replace(task, before=_before(job.store, then, task.name))
@@ -290,9 +330,9 @@ def in_shards(job: Job, decision: Decision, units: int, address: str) -> tuple[D
     # The draws there are were drawn under these.
     pool = then.get("pooled") if weigh else None
     if decision.kind == "fit" and len(tasks) > POOLED:
-        first = [tasks[n] for n in np.unique(np.linspace(0, len(tasks) - 1, POOLED).round().astype(int))]
+        first = [_untried(aside, tasks[n])[0] for n in np.unique(np.linspace(0, len(tasks) - 1, POOLED).round().astype(int))]
         with job.step(f"{len(first)} shards, for what all share") as tell:
-            told = run_all(first, address, job.computation.cores, aside, tell, ready)
+            told = run_all(first, address, workers, aside, tell, ready)
         found = [draws for task in first if (draws := _telling(aside, task))]
         if found:
             prior = pooled(job.assumptions, found)
@@ -301,11 +341,22 @@ def in_shards(job: Job, decision: Decision, units: int, address: str) -> tuple[D
         # Those whose figures are in it already keep the prior as it was: no figure is used twice.
         prior = Assumptions(**pool["assumptions"])
         tasks = [t if t.name in pool["from"] else replace(t, assumptions=prior) for t in tasks]
-    for old in set(aside.names(WORK)) - {task.place for task in tasks}:
+    sought = [_untried(aside, task) for task in tasks]
+    tasks = [task for task, _ in sought]
+    for old in set(aside.names(WORK)) - {task.place for task in tasks} - {mark for _, marks in sought for mark in marks}:
         aside.delete(old)
+    left_out = {name for name, of in then.get("shards", {}).items() if not _let_pass(of["gate"], job.accept_review)}
     with job.step(f"{len(tasks)} shards") as tell:
-        done = run_all(tasks, address, job.computation.cores, aside, tell, ready)
-    run.know(shards={name: {k: d.told[k] for k in ("gate", "decision", "seconds")} for name, d in sorted(done.items())}, pooled=pool)
+        if weigh and then["panel_sha256"] == job.panel.attrs["fingerprint"]:
+            # Nothing is new: these alone are tried again, and where none passes there is nothing to publish.
+            told = run_all([task for task in tasks if task.name in left_out], address, workers, aside, tell, ready)
+            if not any(_let_pass(one.told["gate"], job.accept_review) for one in told.values()):
+                decision = Decision("nothing", f"the same figures, and {', '.join(sorted(told))} refused once more", decision.current)
+                run.know(shards=_recorded(told), decision=vars(decision))
+                return decision, Outcome(None, [], [])
+        rest = [task for task in tasks if task.name not in told]
+        done = told | run_all(rest, address, workers, aside, tell, ready)
+    run.know(shards=_recorded(done), pooled=pool)
     snapshot = _joined(job, done, pool)
     checks = [Check(**c) for c in snapshot.meta["checks"]]
     if outcome(checks) == "FAIL":
@@ -314,7 +365,7 @@ def in_shards(job: Job, decision: Decision, units: int, address: str) -> tuple[D
     def fill(folder: Path) -> None:
         (folder / SHARDS).mkdir()
         for task in tasks:
-            if _let_pass(done[task.name], job.accept_review):
+            if _let_pass(done[task.name].told["gate"], job.accept_review):
                 for name, content in put_aside(aside, task).files.items():
                     (folder / name).write_bytes(content)
 
@@ -347,7 +398,7 @@ def _joined(job: Job, done: dict[str, Done], pool: dict[str, Any] | None) -> Sna
         last = None
     rows = {row["unit"]: row for one in done.values() for row in one.told["rows"]}
     beside = contexts(panel) | {unit: context for one in done.values() for unit, context in one.told["contexts"].items()}
-    out = {name for name, one in done.items() if not _let_pass(one, job.accept_review)}
+    out = {name for name, one in done.items() if not _let_pass(one.told["gate"], job.accept_review)}
     refused = {family: name for name in out for family in done[name].told["families"]}
     ordered = []
     for unit, _, family in watch.units():
@@ -370,9 +421,16 @@ def _joined(job: Job, done: dict[str, Done], pool: dict[str, Any] | None) -> Sna
     return Snapshot(xr.DataTree(), meta, ordered, beside)
 
 
-def _let_pass(one: Done, accept_review: bool) -> bool:
+def _recorded(done: dict[str, Done]) -> dict[str, dict[str, Any]]:
+    """Of each shard what a run's record has, what its checks hold against it among that."""
+    names = ("gate", "decision", "seconds")
+    against = {name: [c for c in one.told["checks"] if c["outcome"] != "PASS"] for name, one in done.items()}
+    return {name: {k: one.told[k] for k in names} | {"against": against[name]} for name, one in sorted(done.items())}
+
+
+def _let_pass(gate: str, accept_review: bool) -> bool:
     """A shard in review is one of many: it waits for --accept-review, and the others do not wait for it."""
-    return one.told["gate"] == "PASS" or (one.told["gate"] == "REVIEW" and accept_review)
+    return gate == "PASS" or (gate == "REVIEW" and accept_review)
 
 
 def _checks(shards: list[dict[str, Any]], refused: set[str], left_out: float) -> list[Check]:

@@ -37,7 +37,7 @@ from typing import Any
 
 import orjson
 
-from data.durable import files_below, sweep
+from data.durable import files_below, make_folder, sweep
 from data.store import Folder, Locked, Store, open_store
 
 MANIFEST = "manifest.json"
@@ -54,6 +54,7 @@ RECENT = 24
 """Months of filtered probabilities that the index has of each unit."""
 PRUNED = "pruned.json"
 A_DAY = timedelta(days=1)
+PARTIAL = ".partial-"
 _ID = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{8}")
 _SWITCH = "%Y%m%dT%H%M%S.%fZ"
 
@@ -120,6 +121,11 @@ def _id(published: datetime, digest: str) -> str:
     return f"{published.astimezone(UTC).strftime('%Y%m%dT%H%M%SZ')}-{digest[:8]}"
 
 
+def _published(name: str) -> datetime:
+    """When, by its id."""
+    return datetime.strptime(name.partition("-")[0], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+
+
 def _of_posterior(file: str) -> bool:
     return file == NETCDF or file.startswith((f"{POSTERIOR}/", f"{SHARDS}/"))
 
@@ -132,6 +138,10 @@ def what_if_file(manifest: dict[str, Any], importer: str, family: str) -> str:
 
 def _digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
+
+
+def _hashed(content: bytes) -> dict[str, Any]:
+    return {"sha256": _digest(content), "bytes": len(content)}
 
 
 def current_among(switches: list[tuple[datetime, str]], instant: datetime) -> str:
@@ -157,18 +167,19 @@ class SnapshotStore:
         The id is time and content: two publications differ in it even with equal content. Raises StoreBusy.
         """
         moment = (now or datetime.now(UTC)).astimezone(UTC)
-        with self._locked() as still_held, tempfile.TemporaryDirectory(prefix="quietquota-") as partial:
+        with self._locked() as still_held, self._room() as partial:
             folder = Path(partial)
             fill(folder)
             (folder / ANSWERS).write_bytes(as_lines({k: v for k, v in row.items() if k != "history"} for row in answers))
             (folder / HISTORY).write_bytes(as_lines(row.get("history", []) for row in answers))
             (folder / INDEX).write_bytes(orjson.dumps([_entry(row) for row in answers]))
-            files = {p.relative_to(folder).as_posix(): p.read_bytes() for p in files_below(folder)}
-            hashes = {file: {"sha256": _digest(content), "bytes": len(content)} for file, content in files.items()}
+            # One after the other: of a large panel all together are gigabytes.
+            hashes = {p.relative_to(folder).as_posix(): _hashed(p.read_bytes()) for p in files_below(folder)}
             digest = _digest(orjson.dumps([hashes, meta], option=orjson.OPT_SORT_KEYS))
             while self.store.exists(f"snapshots/{(name := _id(moment, digest))}/{MANIFEST}"):
                 moment += timedelta(seconds=1)
-            manifest = {"id": name, "published_at": moment.isoformat(), **meta, "files": hashes}
+            # To the second, which the id says too: of a fraction nothing would tell that a bit of it was flipped.
+            manifest = {"id": name, "published_at": moment.replace(microsecond=0).isoformat(), **meta, "files": hashes}
             (folder / MANIFEST).write_bytes(orjson.dumps(manifest, option=orjson.OPT_INDENT_2))
             self.store.put_folder(folder, f"snapshots/{name}", MANIFEST)
 
@@ -179,12 +190,23 @@ class SnapshotStore:
             self._switch(name, moment, both)
         return name
 
+    def _room(self) -> tempfile.TemporaryDirectory[str]:
+        """A folder to write a snapshot in before it is one; what a writer that was killed has left there is swept by the next."""
+        if isinstance(self.store, Folder):
+            make_folder(self.store.root / "snapshots")
+            return tempfile.TemporaryDirectory(prefix=PARTIAL, dir=self.store.root / "snapshots")
+        for left in Path(tempfile.gettempdir()).glob(f"{PARTIAL}quietquota-*"):
+            with suppress(OSError):  # another's, or gone
+                if left.stat().st_mtime < (datetime.now(UTC) - A_DAY).timestamp():
+                    shutil.rmtree(left)
+        return tempfile.TemporaryDirectory(prefix=f"{PARTIAL}quietquota-")
+
     @contextmanager
     def _locked(self) -> Iterator[Callable[[], None]]:
         try:
             with self.store.lock(".publish.lock", 0.0) as still_held:
                 if isinstance(self.store, Folder):
-                    for left in (self.store.root / "snapshots").glob(".partial-*"):
+                    for left in (self.store.root / "snapshots").glob(f"{PARTIAL}*"):
                         shutil.rmtree(left)
                 yield still_held
         except Locked as error:
@@ -246,10 +268,11 @@ class SnapshotStore:
         self.store.write(LOOKED, orjson.dumps(told))
 
     def looked(self, name: str) -> datetime | None:
-        """When a refresh last found that snapshot `name` still holds; None where none has."""
+        """Until when, by the last refresh that looked, snapshot `name` still held; None where none has. Not when it looked: that says
+        nothing where publishers did not answer, or nobody ingests."""
         try:
             told = orjson.loads(self.store.read(LOOKED))
-            return datetime.fromisoformat(told["at"]) if told["snapshot"] == name else None
+            return datetime.fromisoformat(told["as_of"]) if told["snapshot"] == name else None
         except (FileNotFoundError, ValueError, KeyError, TypeError):
             return None
 
@@ -287,7 +310,7 @@ class SnapshotStore:
             raise missing from error
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise Damaged(f"{self.store.url}/snapshots/{name}/{MANIFEST}: not a manifest ({error})") from error
-        if (manifest.get("id"), _id(published, digest)) != (name, name):
+        if (manifest.get("id"), _id(published, digest), manifest["published_at"]) != (name, name, published.isoformat()):
             raise Damaged(f"{self.store.url}/snapshots/{name}/{MANIFEST}: its content is not what was published")
         return manifest
 
@@ -305,6 +328,29 @@ class SnapshotStore:
             raise Damaged(f"{self.store.url}/{under}{min(extra)}: not in the manifest")
         return len(manifest["files"]) - len(gone)
 
+    def verify_all(self) -> Iterator[tuple[str, int | Damaged]]:
+        """Every snapshot that is there or was ever served, and how many files it has, or what is wrong; and what says which is current."""
+        try:
+            served, pointer = {to for _, to in self.switches()}, self.current_id()
+        except Damaged as error:
+            served, pointer = {to for _, to, _ in self._listed()}, None
+            yield "current", error
+        for name in sorted({*self.ids(), *served} | ({pointer} if pointer else set())):
+            try:
+                yield name, self.verify(name)
+            except Damaged as error:
+                yield name, error
+            except NoSnapshot:
+                yield name, Damaged(f"{self.store.url}/snapshots/{name}/{MANIFEST}: missing, and it was served")
+        for at, to, place in self._listed():
+            try:
+                told = orjson.loads(self.store.read(place))
+                same = datetime.fromisoformat(told["at"]) == at and told["to"] == to
+            except (ValueError, KeyError, TypeError):
+                same = False
+            if not same:
+                yield place, Damaged(f"{self.store.url}/{place}: does not say what its name says")
+
     def prune(self, older_than: timedelta, now: datetime | None = None) -> dict[str, int]:
         """Remove what no question needs: of snapshots published before, and not current, the posterior; and snapshots that were never
         current, whole. {id: bytes freed}. Every answer that was ever given can still be had; a damaged snapshot is left as it is. Raises
@@ -318,6 +364,11 @@ class SnapshotStore:
                 _, name, file = place.split("/", 2)
                 held.setdefault(name, []).append(file)
             for name, there in held.items():
+                orphan = MANIFEST not in there and _ID.fullmatch(name) and _published(name) < before
+                if orphan and not self.store.exists(f"snapshots/{name}/{MANIFEST}"):
+                    # Of a publisher, or of a prune, that was stopped in a bucket.
+                    for file in there:
+                        self.store.delete(f"snapshots/{name}/{file}")
                 # Of years of nights nearly all have nothing left to remove, and are not looked into.
                 if MANIFEST not in there or (name in ever and not any(map(_of_posterior, there))):
                     continue
@@ -361,6 +412,19 @@ class SnapshotStore:
         read = [_split(self._read(wanted, file, meta["files"][file])) if units else [] for file in (ANSWERS, HISTORY)]
         records, histories = (dict(zip(units, lines, strict=True)) for lines in read)
         return Published(wanted, datetime.fromisoformat(meta["published_at"]), meta, index, records, histories)
+
+    def last_good(self) -> Published:
+        """The current snapshot; where that cannot be believed, or nobody can say which it is, the one served last of those that can. Raises
+        NoSnapshot where none was ever published, Damaged where none can be believed."""
+        try:
+            return self.load()
+        except (Damaged, NoSnapshot) as error:
+            for name in (served := dict.fromkeys(to for _, to in reversed(self.switches()))):
+                with suppress(Damaged, NoSnapshot, KeyError, TypeError, ValueError):
+                    return self.load(name)
+            if served:
+                raise Damaged(str(error)) from error
+            raise
 
     def calibration(self) -> dict[str, Any] | None:
         """The scores of the last backtest that was published to the store."""

@@ -119,10 +119,11 @@ def regimes(published: Published, out: Console) -> None:
     for r in answering:
         c, causes = r["current"], r["current"]["causes"]
         low, high = c["probability_interval"]
-        share = c["observed_kg"] / c["counterfactual_kg"]
+        expected = c["counterfactual_kg"]
+        share = f"{c['observed_kg'] / expected:.0%}" if expected else "-"
         shares = (f"{causes[k]:.2f}" for k in ("targeted", "product_wide", "disrupted", "open"))
         now = f"{r['nowcast']['probability']:.2f}"
-        table.add_row(r["unit"], c["period"], f"{c['probability']:.2f}", f"{low:.2f}-{high:.2f}", *shares, f"{share:.0%}", now)
+        table.add_row(r["unit"], c["period"], f"{c['probability']:.2f}", f"{low:.2f}-{high:.2f}", *shares, share, now)
     out.print(table)
     out.print("p = p(restricted), filtered = targ + wide, with its range over draws; now = nowcast for the as-of month", highlight=False)
     for (family, reason), importers in _by_reason(published.answers).items():

@@ -62,10 +62,12 @@ def test_units_that_come_fall_silent_speak_again_and_go_are_told_first():
 def test_a_leap_that_no_figure_of_its_importer_or_family_explains_wants_a_look():
     before = {r["unit"]: r for r in (rated("JPN", 0.1), rated("USA", 0.1), unit("KOR", 0.1, "tea"))}
     after = [rated("JPN", 0.6), rated("USA", 0.15), unit("KOR", 0.9, "tea")]
-    [magnets, tea] = unexplained(before, after, {})
+    [magnets, tea] = unexplained(before, after, {}, False)
     assert (magnets[0], round(magnets[1], 6), tea[0]) == ("CHN.JPN.magnets", 0.5, "CHN.KOR.tea")
     heard = {"CHN.USA.magnets": [{"reporter": "CHN", "period": "2026-09"}]}
-    assert [u for u, _ in unexplained(before, after, heard)] == ["CHN.KOR.tea"], "another destination's figure explains a family's leap"
+    assert [u for u, _ in unexplained(before, after, heard, False)] == ["CHN.KOR.tea"], (
+        "another destination's figure explains a family's leap"
+    )
     assert (jump_check([]).outcome, jump_check([tea]).outcome, jump_check([tea]).worst) == ("PASS", "REVIEW", "CHN.KOR.tea: +0.80")
 
 
@@ -76,3 +78,12 @@ def test_answers_that_fall_silent_all_at_once_want_a_look():
     assert (round(share, 3), first) == (0.667, "CHN.JPN.magnets")
     assert (lost_check(share, first).outcome, lost_check(0.05, first).outcome) == ("REVIEW", "PASS")
     assert lost({}, []) == (0.0, "")
+
+
+def test_new_covariates_explain_a_leap_where_they_count_for_it():
+    before = {r["unit"]: r for r in (rated("JPN", 0.1), rated("USA", 0.1))}
+    after = [rated("JPN", 0.6), rated("USA", 0.6)]
+    for row, counts in zip((*before.values(), *after), (0.1, 0.1, 1.6, 0.1), strict=True):
+        row["evidence"] = {"exporter": 0.0, "covariates": counts}
+    assert [unit for unit, _ in unexplained(before, after, {}, True)] == ["CHN.USA.magnets"]
+    assert [unit for unit, _ in unexplained(before, after, {}, False)] == ["CHN.JPN.magnets", "CHN.USA.magnets"]

@@ -70,6 +70,11 @@ def test_what_was_made_otherwise_is_fitted_anew_and_the_reason_is_named(publishe
     assert (told.kind, told.why) == ("fit", f"the current snapshot was made with other {named}")
 
 
+def test_a_fit_that_took_twice_the_draws_to_pass_is_no_other_model(published):
+    twice = C.model_copy(update={"draws": 2 * C.draws, "seed": 7}).model_dump()
+    assert decide(published(computation=twice), panel("known"), A, C, now=TONIGHT).kind == "nothing"
+
+
 def test_another_seed_and_a_newly_measured_size_of_revisions_are_no_other_model(published):
     store = published(computation=C.model_copy(update={"seed": 7}).model_dump())
     assert decide(store, panel("known"), A.model_copy(update={"preliminary": 0.07}), C, now=TONIGHT).kind == "nothing"

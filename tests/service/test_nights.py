@@ -1,11 +1,14 @@
 """Nights on which nothing is fitted: what a refresh does before it decides, what it leaves on record, and how it ends."""
 
+import io
 from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler
 
 import orjson
+import pandas as pd
 import pytest
 from answers import META, UNITS, filled
-from support import simulated_csv
+from support import listening, simulated_csv
 from typer.testing import CliRunner
 
 from data.config import read_watch
@@ -98,3 +101,48 @@ def test_alerts_of_a_refresh_that_was_stopped_after_it_had_published_are_raised_
     assert len(names(store.store)) == 1
     refresh()
     assert len(names(store.store)) == 1
+
+
+class Publisher(BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(self.server.content)))
+        self.end_headers()
+        self.wfile.write(self.server.content)
+
+    def log_message(self, *told):
+        pass
+
+
+def of_last_year(figures):
+    return figures[figures["period"] < "2020-01"]
+
+
+def times_a_thousand(figures):
+    later = pd.to_datetime(figures["released_at"]) + pd.Timedelta(days=365)
+    return figures.assign(net_weight_kg=figures["net_weight_kg"].astype(float) * 1000, released_at=later.dt.strftime("%Y-%m-%dT%H:%M:%SZ"))
+
+
+@pytest.mark.parametrize(
+    ("answers", "code", "says"),
+    [
+        (of_last_year, 3, "nothing new"),
+        (times_a_thousand, 5, "were rejected or held back"),
+        (None, 5, "no publisher could be asked"),
+    ],
+)
+def test_whatever_a_publisher_answers_amiss_what_is_served_stays_and_the_code_tells(night, tmp_path, answers, code, says):
+    publish, refresh = night
+    store = publish()
+    before = store.current_id()
+    figures = pd.read_csv(io.BytesIO(simulated_csv(months=24, importers=("JPN", "USA"))), dtype=str)
+    with listening(Publisher, "/figures.csv") as server:
+        server.content = answers(figures).to_csv(index=False).encode() if answers else b""
+        config = tmp_path / "its.toml"
+        config.write_text(CONFIG.replace("http://127.0.0.1:1/figures.csv", server.address))
+        ended, said = refresh("--fetch", "--config", str(config))
+    assert (ended, store.current_id()) == (code, before)
+    assert says in " ".join(said.split())
+    record = last(store.store)
+    assert bool(record["pending_findings"]) is (answers is times_a_thousand)
+    assert bool(record["fetched"][0]["error"]) is (answers is None)

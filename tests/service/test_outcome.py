@@ -56,14 +56,14 @@ def values(path):
 
 def test_a_textfile_says_how_the_last_run_ended_and_since_when_none_was_good(tmp_path):
     store, path, talk = SnapshotStore(tmp_path), tmp_path / "quietquota.prom", Console(file=io.StringIO())
-    with told(store, path, None, None, sender(True), talk):
+    with told(str(store.store.url), path, None, None, sender(True), talk):
         run(store, "published", checks=CHECKS, snapshot="s")
     first = values(path)
     assert (first["outcome", "published"], first["failures",]) == (1, 0)
     assert (first["check", "rhat_max"], first["check_outcome", "unexplained_jumps"]) == (1.004, 1)
     assert first["step_seconds", "reading the log"] >= 0
     for _ in range(2):
-        with told(store, path, None, None, sender(True), talk), pytest.raises(RuntimeError), on_record(store.store, {}):
+        with told(str(store.store.url), path, None, None, sender(True), talk), pytest.raises(RuntimeError), on_record(store.store, {}):
             raise RuntimeError("out of memory")
     then = values(path)
     assert (then["outcome", "failed"], then["failures",]) == (1, 2)
@@ -74,7 +74,7 @@ def test_a_textfile_says_how_the_last_run_ended_and_since_when_none_was_good(tmp
 def test_a_message_is_signed_and_sent_again_until_it_is_taken(tmp_path):
     store, talk = SnapshotStore(tmp_path), Console(file=io.StringIO())
     with listening(Receiver, "/ops") as server:
-        with told(store, None, server.address, SECRET, sender(True), talk, wait=tenacity.wait_none()):
+        with told(str(store.store.url), None, server.address, SECRET, sender(True), talk, wait=tenacity.wait_none()):
             run(store, "gate failed", checks=CHECKS, why=None)
         (first, _), (headers, body) = server.heard
     assert first["webhook-id"] == headers["webhook-id"]
@@ -86,9 +86,9 @@ def test_a_message_is_signed_and_sent_again_until_it_is_taken(tmp_path):
 
 def test_what_cannot_be_told_is_said_and_costs_the_refresh_nothing(tmp_path):
     store, talk = SnapshotStore(tmp_path), Console(file=io.StringIO(), width=200)
-    with told(store, tmp_path / "nowhere" / "x.prom", None, None, sender(True), talk):
+    with told(str(store.store.url), tmp_path / "nowhere" / "x.prom", None, None, sender(True), talk):
         run(store, "published")
-    with told(store, None, "http://127.0.0.1:9/", None, sender(False), talk, wait=tenacity.wait_none()):
+    with told(str(store.store.url), None, "http://127.0.0.1:9/", None, sender(False), talk, wait=tenacity.wait_none()):
         run(store, "published")
     assert "FileNotFoundError" in talk.file.getvalue()
     assert "only https is sent to" in talk.file.getvalue()
@@ -97,11 +97,11 @@ def test_what_cannot_be_told_is_said_and_costs_the_refresh_nothing(tmp_path):
 def test_a_refresh_that_comes_to_no_record_is_told_of_too(tmp_path):
     store, path, talk = SnapshotStore(tmp_path / "var"), tmp_path / "quietquota.prom", Console(file=io.StringIO())
     run(store, "published")
-    with pytest.raises(StoreBusy), told(store, path, None, None, sender(True), talk):
+    with pytest.raises(StoreBusy), told(str(store.store.url), path, None, None, sender(True), talk):
         raise StoreBusy("another refresh is running")
     said = values(path)
     assert (said["outcome", "busy"], said["failures",]) == (1, 1)
-    with pytest.raises(OSError), told(store, path, None, None, sender(True), talk):
+    with pytest.raises(OSError), told(str(store.store.url), path, None, None, sender(True), talk):
         raise OSError("no answer")
     assert values(path)["outcome", "failed"] == 1
 
@@ -113,3 +113,20 @@ def test_a_refresh_that_ends_in_an_error_is_told_of_too(tmp_path):
     assert values(path)["outcome", "failed"] == 1
     last = orjson.loads(next((tmp_path / "var" / "runs").glob("*.json")).read_bytes())
     assert last["outcome"] == "failed"
+
+
+@pytest.mark.parametrize("wrong", [["--config", "nowhere.toml"], ["--store", "nonsense://somewhere"]])
+def test_a_refresh_that_cannot_even_begin_is_told_of_too(tmp_path, wrong):
+    path = tmp_path / "quietquota.prom"
+    told = CliRunner().invoke(app, ["refresh", "--store", str(tmp_path / "var"), "--textfile", str(path), *wrong])
+    assert told.exit_code == 2
+    assert values(path)["outcome", "failed"] == 1
+
+
+def test_a_publisher_who_cannot_be_had_and_rows_that_wait_are_told_of_each_night(tmp_path):
+    path, talk = tmp_path / "quietquota.prom", Console(file=io.StringIO())
+    fetched = [{"address": "https://one", "error": None}, {"address": "https://other", "error": "404"}]
+    with told(str(tmp_path), path, None, None, sender(True), talk):
+        run(SnapshotStore(tmp_path), "nothing new", fetched=fetched, pending_findings=3)
+    said = values(path)
+    assert (said["source_failed", "https://one"], said["source_failed", "https://other"], said["pending_findings",]) == (0, 1, 3)

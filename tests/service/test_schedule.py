@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from datetime import time as clock
 from pathlib import Path
@@ -20,6 +21,7 @@ from typer.testing import CliRunner
 
 from data.sources import fetch as fetching
 from service import schedule as schedules
+from service.cli import EXIT_BUSY, EXIT_GATE, EXIT_QUARANTINE, EXIT_STORE, EXIT_USAGE
 from service.cli import app as command
 from service.schedule import DUE_DAY, Trigger, next_run, releases_due
 
@@ -81,6 +83,25 @@ def test_a_refresh_that_hangs_is_ended_so_that_the_next_can_begin(monkeypatch, t
     assert schedules.run(["deliver", "--watch", "--store", str(tmp_path)]) == -signal.SIGTERM
     monkeypatch.setattr(schedules, "LAST_SECONDS", 0.0)
     assert schedules.run(["deliver", "--watch", "--store", str(tmp_path)]) in (-signal.SIGKILL, -signal.SIGTERM)
+
+
+@pytest.mark.slow
+def test_a_schedule_that_is_told_to_stop_tells_what_it_runs(tmp_path):
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(schedules.run, ["deliver", "--watch", "--store", str(tmp_path)])
+        while not schedules._running:
+            time.sleep(0.01)
+        schedules.stop()
+        assert running.result(timeout=60) == -signal.SIGTERM
+    assert not schedules._running
+
+
+def test_rows_that_are_held_back_are_not_hidden_by_another_try():
+    """Kubernetes runs a job again that ended otherwise than with 0, and then finds nothing new."""
+    [job] = [d for d in yaml.safe_load_all((DEPLOY / "kubernetes/quietquota.yaml").read_text()) if d["kind"] == "CronJob"]
+    [rule] = job["spec"]["jobTemplate"]["spec"]["podFailurePolicy"]["rules"]
+    assert {EXIT_USAGE, EXIT_GATE, EXIT_QUARANTINE, EXIT_BUSY} == set(rule["onExitCodes"]["values"])
+    assert EXIT_STORE not in rule["onExitCodes"]["values"]
 
 
 def test_what_cannot_be_fetched_is_said_and_the_refresh_goes_on(tmp_path, monkeypatch):

@@ -2,9 +2,11 @@
 
 import io
 import os
+import shutil
 import signal
 import threading
 import time
+from concurrent.futures import Future
 from datetime import UTC, datetime
 
 import pytest
@@ -19,19 +21,19 @@ from data.config import Family, Watch
 from data.log import ReleaseLog
 from data.panel import read_panel
 from data.store import Folder
-from model.checks import Check, outcome
+from model.checks import LEFT_OUT, Check, outcome, records
 from model.fit import fit
 from model.frame import frame
 from model.spec import Assumptions, Computation
 from service.app import create_app
 from service.decision import Decision
 from service.netcdf import from_netcdf
-from service.posteriors import Posterior, kept
+from service.posteriors import ATTEMPTS, REFUSED, SEED_STEP, Posterior, done_with, kept
 from service.publication import titles
 from service.refresh import refresh
-from service.runs import records
+from service.runs import latest
 from service.settings import Settings
-from service.shards import AHEAD, Done, Task, _checks, part, plan, put_aside, run_all, said
+from service.shards import AHEAD, Done, Task, _checks, _result, _untried, part, plan, put_aside, run_all, said
 from service.snapshots import SHARDS, SnapshotStore
 
 CODES = ("850511", "811292", "280530", "810197")
@@ -134,7 +136,7 @@ def test_shards_are_one_snapshot_with_an_answer_for_every_unit(done, settings):
         "shard-1": ["f850511", "f811292"],
         "shard-2": ["f280530", "f810197"],
     }
-    assert {"gate", "decision", "seconds"} <= set(records(store.store)[-1]["shards"]["shard-2"])
+    assert {"gate", "decision", "seconds"} <= set(latest(store.store, 1)[0]["shards"]["shard-2"])
     assert not store.store.names("work"), "what was published is not kept aside"
 
 
@@ -245,6 +247,49 @@ def test_few_shards_are_on_their_way_at_a_time_and_what_they_are_sent_with_is_re
 
     assert len(run_all(tasks, "local", 1, aside, lambda *of: None, ready)) == 6
     assert len(on_their_way) == 6 and max(on_their_way) <= AHEAD
+
+
+def test_a_shard_that_its_gate_refuses_is_tried_again_with_other_seeds_and_one_that_died_with_the_same(tmp_path):
+    panel = xr.Dataset(coords={"family": ["f850511"]}, attrs={"fingerprint": "of the figures", "as_of": AS_OF.isoformat()})
+    aside, task = Folder(tmp_path), Task("shard-1", panel, {}, A, COMPUTATION)
+    refused, broken = Future(), Future()
+    refused.set_result(Done({"name": "shard-1", "gate": "FAIL", "checks": []}, {"shards/shard-1.nc": b"0"}))
+    broken.set_exception(OSError("no room"))
+    assert _untried(aside, task) == (task, set())
+    assert _result(broken, task, aside).told["gate"] == "FAIL"
+    assert _untried(aside, task) == (task, set())
+    assert _result(refused, task, aside).files == {}
+    again, marks = _untried(aside, task)
+    assert again.computation.seed == COMPUTATION.seed + ATTEMPTS * SEED_STEP
+    assert marks == {task.place + REFUSED} == set(aside.names("work"))
+    done_with(aside)
+    assert _untried(aside, task)[0] == again, "also after the others were published"
+
+
+@pytest.mark.slow
+def test_of_the_same_figures_only_what_was_left_out_is_tried_again_and_nothing_is_published_for_it(done, settings, tmp_path):
+    """A shard in review, put aside, and what was published without it."""
+    shutil.copytree(settings.store, tmp_path / "var")
+    store, log = SnapshotStore(tmp_path / "var"), ReleaseLog(Settings(store=str(tmp_path / "var")).log_place)
+    manifest = store.manifest(done.snapshot)
+    meta = {k: v for k, v in manifest.items() if k not in ("id", "published_at", "files")}
+    meta["shards"]["shard-2"]["gate"] = "REVIEW"
+    meta["checks"].append(records([Check(LEFT_OUT, 0.5, 0.0, 0.6, "REVIEW", "shard-2", "")])[0])
+
+    def fill(folder):
+        (folder / SHARDS).mkdir()
+        for file in ("releases.json", f"{SHARDS}/shard-1.nc"):
+            (folder / file).write_bytes(store.read(done.snapshot, file))
+
+    published = store.publish(meta, done.rows, fill)
+    of, panel = read(log, AS_OF)["shard-2"]
+    task = Task("shard-2", panel, titles(of), A, COMPUTATION.model_copy(update={"cores": 1}))
+    told = {"name": "shard-2", "gate": "REVIEW", "decision": {}, "seconds": 1.0, "checks": [{"name": "rhat_max", "outcome": "REVIEW"}]}
+    store.store.write(task.place, Done(told, {}).packed())
+    night = refresh(log, store, WATCH, AS_OF, A, COMPUTATION, Console(file=io.StringIO()), shard_units=4, full=False)
+    assert (night.snapshot, night.nothing_new, store.current_id()) == (None, True, published)
+    assert "shard-2 refused once more" in night.decision.why
+    assert latest(store.store, 1)[0]["shards"] == {"shard-2": {"gate": "REVIEW", "decision": {}, "seconds": 1.0, "against": told["checks"]}}
 
 
 def test_shards_that_are_done_are_not_done_again(tmp_path):

@@ -146,10 +146,10 @@ def test_an_old_snapshot_that_a_refresh_has_found_to_hold_is_not_stale(store, mo
     holder.current()
     monkeypatch.setattr(holders, "LOOK_SECONDS", 0.0)
     assert holder.stale().startswith("not refreshed since 2026-11-01")
-    store.look(WHEN)
+    store.look(datetime.now(UTC))
     assert holder.stale() is None
-    store.look(WHEN, datetime.now(UTC) - timedelta(days=5))
-    assert holder.stale().startswith("not refreshed since") and "2026-11-01" not in holder.stale()
+    store.look(datetime.now(UTC) - timedelta(days=5))
+    assert holder.stale().startswith("not refreshed since") and "2026-11-01" not in holder.stale(), "who looks in vain is not heard"
     assert store.looked(name) is not None and store.looked("another") is None
 
 
@@ -225,6 +225,42 @@ def test_a_manifest_that_was_altered_is_refused(store, field):
         store.manifest(name)
 
 
+def test_every_single_bit_of_a_manifest_is_guarded(store):
+    name = publish(store)
+    path = snapshots_of(store) / name / "manifest.json"
+    whole = path.read_bytes()
+    for at in range(len(whole)):
+        for bit in range(8):
+            path.write_bytes(whole[:at] + bytes([whole[at] ^ 1 << bit]) + whole[at + 1 :])
+            with pytest.raises(Damaged):
+                store.manifest(name)
+
+
+def test_all_that_was_ever_served_is_looked_for_and_so_is_what_says_when(store):
+    first, second = publish(store), publish(store, text="two", now=WHEN + timedelta(days=1))
+    assert dict(store.verify_all()) == {first: 4, second: 4}
+    (snapshots_of(store) / first / "manifest.json").unlink()
+    record = next((store.store.root / "switches").glob(f"*{second}.json"))
+    record.write_bytes(record.read_bytes().replace(b'"to"', b'"no"'))
+    found = dict(store.verify_all())
+    assert "missing, and it was served" in str(found[first])
+    assert "does not say what its name says" in str(found[f"switches/{record.name}"])
+    (store.store.root / "current").write_bytes(b"x")
+    assert "names no snapshot" in str(dict(store.verify_all())["current"])
+
+
+def test_the_last_good_snapshot_is_the_one_served_last_of_those_that_can_be_believed(store):
+    with pytest.raises(NoSnapshot):
+        store.last_good()
+    first, second = publish(store), publish(store, text="two", now=WHEN + timedelta(days=1))
+    assert store.last_good().id == second
+    (snapshots_of(store) / second / "answers.json").write_bytes(b"x")
+    assert store.last_good().id == first
+    (snapshots_of(store) / first / "answers.json").write_bytes(b"x")
+    with pytest.raises(Damaged):
+        store.last_good()
+
+
 @pytest.mark.parametrize("pointer", [b"", b"\xff\xfe", b"../../etc/passwd", b"20261101T020000Z-0000000"])
 def test_a_damaged_pointer_is_said_and_the_answer_at_hand_stays(store, pointer):
     first = publish(store)
@@ -233,8 +269,9 @@ def test_a_damaged_pointer_is_said_and_the_answer_at_hand_stays(store, pointer):
     (store.store.root / "current").write_bytes(pointer)
     assert holder.current().snapshot.id == first
     assert holder.stale() == "the store's pointer to the current snapshot is damaged"
-    with pytest.raises(NoSnapshot, match="pointer to the current snapshot is damaged"):
-        Holder(store, timedelta(days=9999)).current()
+    started = Holder(store, timedelta(days=9999))
+    assert started.current().snapshot.id == first, "one that starts now answers from what was served last"
+    assert started.stale() == "the store's pointer to the current snapshot is damaged"
     store.switch(first, WHEN + timedelta(days=1)) if pointer == b"" else (store.store.root / "current").write_text(first)
     assert holder.current().snapshot.id == first
     assert holder.stale() is None
