@@ -37,9 +37,9 @@ def world(importers: int = 6, months: int = 108) -> World:
     return simulate(Design(importers=names[:importers], families=FAMILIES, months=months), A, 1)
 
 
-def chains(world: World) -> tuple[Any, Any]:
+def chains(world: World, a: Assumptions = A) -> tuple[Any, Any]:
     """The kernel's arguments for units and for families, at the true values."""
-    draw: Draw = evaluator(graph_of(world.frame, A))(world.values)
+    draw: Draw = evaluator(graph_of(world.frame, a))(world.values)
     return layer(draw.unit), layer(draw.family)
 
 
@@ -53,14 +53,6 @@ def tiled(one: Any, times: int) -> Any:
     for name, size in (("chain", one.entry.shape[0]), ("group", one.onset.shape[0])):
         given[name] = np.concatenate([given[name] + size * i for i in range(times)])
     return layer(given)
-
-
-def lengthened(one: Any, times: int) -> Any:
-    """The same months `times` over."""
-    given = one._asdict()
-    for name in ("x", "scale", "kind", "hurdle", "relief", "parting", "hold", "onset"):
-        given[name] = np.tile(given[name], (1, times))
-    return layer(given | {"months": one.months * times})
 
 
 def releases(count: int) -> pd.DataFrame:

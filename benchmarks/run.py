@@ -102,12 +102,15 @@ def emission() -> Table:
 
 
 def growth() -> Table:
-    """Over units and months."""
+    """Over units, months and states."""
     units, _ = problems.chains(problems.world())
     rows, base = [], None
     few, _ = problems.chains(problems.world(importers=2))
     sizes = [("8 units", few), ("24 units", units), *((f"{24 * n:,} units", problems.tiled(units, n)) for n in (4, 16, 83))]
-    sizes += [(f"24 units, {108 * n} months", problems.lengthened(units, n)) for n in (2,)]
+    sizes += [(f"24 units, {months} months", problems.chains(problems.world(months=months))[0]) for months in (60, 240)]
+    for severities in ((0.55, 0.92), (0.33, 0.45, 0.55, 0.65, 0.72, 0.8, 0.86, 0.9, 0.94, 0.98)):
+        other = problems.A.model_copy(update={"restricted": severities})
+        sizes.append((f"24 units, {len(other.multiple)} states", problems.chains(problems.world(), other)[0]))
     for name, p in sizes:
         predictive, campaign, state = forward(p)
         ones = np.ones_like(predictive)
@@ -115,7 +118,8 @@ def growth() -> Table:
         each = 1e6 * took / predictive.size
         base = each if name == "24 units" else base
         rows.append([name, f"{1e3 * took:.1f}", f"{each:.2f}", f"{each / base:.2f}" if base else ""])
-    return "Growth", ["chains, 108 months unless said", "ms", "us a unit-month", "x 24 units"], rows, "Likelihood and gradient, one thread."
+    note = f"Likelihood and gradient, one thread; {len(problems.A.multiple)} states unless said."
+    return "Growth", ["chains, 108 months unless said", "ms", "us a unit-month", "x 24 units"], rows, note
 
 
 def _whole(folder: str, *arguments: str) -> dict[str, Any]:

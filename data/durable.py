@@ -41,7 +41,7 @@ def sweep(folder: Path, before: float) -> None:
 
 
 def write_durably(path: Path, content: Buffer) -> None:
-    """Temporary name, fsync, rename, fsync of the folder."""
+    """Temporary name, fsync, rename, fsync of the folder. Raises OSError, which names the path and how many bytes were to be written."""
     make_folder(path.parent)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
@@ -50,6 +50,9 @@ def write_durably(path: Path, content: Buffer) -> None:
             handle.flush()
             os.fsync(handle.fileno())
         partial.replace(path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise OSError(error.errno, f"{error.strerror}, of {memoryview(content).nbytes:,} bytes to be written", str(path)) from error
     except BaseException:
         partial.unlink(missing_ok=True)
         raise

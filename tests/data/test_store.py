@@ -134,3 +134,13 @@ def test_what_is_no_store_is_refused_with_what_to_give_instead(tmp_path):
         open_store("ftp://host/x")
     assert isinstance(open_store(f"file://{tmp_path}"), Folder)
     assert open_store(str(tmp_path)).root == tmp_path
+
+
+def test_what_finds_no_room_says_where_and_how_much(tmp_path):
+    """Of a process that may write files of so many bytes only."""
+    code = "import resource, sys; from data.store import Folder; from pathlib import Path; import signal\n"
+    code += "signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
+    code += "try: Folder(Path(sys.argv[1])).write('deep/file.bin', bytes(123_456))\nexcept OSError as error: print(error)"
+    said = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True).stdout
+    assert "File too large, of 123,456 bytes to be written" in said and "deep/file.bin" in said
+    assert list(tmp_path.rglob("*")) == [tmp_path / "deep"]
