@@ -1,9 +1,8 @@
 """What changed between two publications and why, in sentences made from the evidence."""
 
+import math
 from collections.abc import Iterable
 from typing import Any
-
-import numpy as np
 
 SHOWN = 0.02
 """Change of a probability from which it is worth a sentence."""
@@ -57,7 +56,7 @@ def unexplained(
         was = before.get(row["unit"])
         if was and was["current"] and row["current"] and row["importer"] not in told[0] and row["family"] not in told[1]:
             change = row["current"]["probability"] - was["current"]["probability"]
-            told_by_them = covariates and np.sign(change) * _counts_more(was, row, "covariates") >= WORTH
+            told_by_them = covariates and math.copysign(1.0, change) * _counts_more(was, row, "covariates") >= WORTH
             if abs(change) >= JUMP and not told_by_them:
                 found.append((row["unit"], change))
     return found
