@@ -64,14 +64,16 @@ def decide(
     age = (now or datetime.now(UTC)) - datetime.fromisoformat(fit["fitted_at"])
     if age < -A_MOMENT:
         return Decision("fit", f"the last fit is of {fit['fitted_at']}, which this machine's clock has not reached")
-    if age >= FIT_EVERY:
+    # A month more without a figure is a nowcast that rolls on, however old the fit.
+    heard = meta.get("log") is None or meta["log"] != panel.attrs["log"]
+    if age >= FIT_EVERY and heard:
         return Decision("fit", f"the last fit is {age.days} days old", name)
     if datetime.fromisoformat(fit["as_of"]) > datetime.fromisoformat(panel.attrs["as_of"]):
         return Decision("fit", f"the last fit knew figures as of {fit['as_of']}, later than what is asked")
     asking = [c["name"] for c in fit.get("checks", ()) if c["outcome"] != "PASS" and c["name"] not in OF_ANSWERS]
     if asking and not accept_review:
         return Decision("fit", f"the last fit was published with {', '.join(asking)} in review")
-    return Decision("weigh", "there are new figures, or a new month", name)
+    return Decision("weigh", "there are new figures" if heard else "there is a new month", name)
 
 
 def _differing(meta: dict[str, Any], assumptions: Assumptions, computation: Computation) -> list[str]:

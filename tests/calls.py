@@ -110,7 +110,7 @@ def failing(call: str, n: int, error: str) -> list[str]:
 def trials(quick: bool) -> Iterator[tuple[str, list[tuple[str, Callable[[], list[str]]]]]]:
     """(fault, of each of its trials where, and what tells what is wrong after it)."""
     times = counted()
-    some = [(call, n) for call in CALLS for n in range(1, times[call] + 1)][:: 15 if quick else 1]
+    some = [(call, n) for call in CALLS for n in range(1, times[call] + 1)][:: 11 if quick else 1]
     yield "kill -9 of a publication at a system call", [(f"{call} {n}", lambda c=call, n=n: killed(c, n)) for call, n in some]
     named = [(call, n, ERRORS[i % len(ERRORS)]) for i, (call, n) in enumerate(some)]
     yield (

@@ -16,8 +16,8 @@ FITTED = datetime(2026, 11, 20, 2, tzinfo=UTC)
 TONIGHT = FITTED + timedelta(days=1)
 
 
-def panel(figures, as_of="2026-11-21T00:00:00+00:00"):
-    return xr.Dataset(attrs={"fingerprint": figures, "as_of": as_of})
+def panel(figures, as_of="2026-11-21T00:00:00+00:00", log="newer"):
+    return xr.Dataset(attrs={"fingerprint": figures, "as_of": as_of, "log": log})
 
 
 @pytest.fixture
@@ -26,7 +26,8 @@ def published(tmp_path):
 
     def publish(**other):
         meta = META | {
-            "as_of": "2026-11-20T00:00:00+00:00", "fitted_at": FITTED.isoformat(), "panel_sha256": "known", "versions": versions(),
+            "as_of": "2026-11-20T00:00:00+00:00", "fitted_at": FITTED.isoformat(), "panel_sha256": "known", "log": "known",
+            "versions": versions(),
             "assumptions": orjson.loads(A.model_dump_json()), "computation": orjson.loads(C.model_dump_json()),
         }  # fmt: skip
         store = SnapshotStore(tmp_path)
@@ -50,6 +51,11 @@ def test_a_fit_that_is_a_week_old_is_made_anew_only_where_something_is_new(publi
     told = decide(store, panel("newer"), A, C, now=late)
     assert (told.kind, told.why) == ("fit", "the last fit is 7 days old")
     assert told.current == store.current_id(), "whose chains are carried on"
+
+
+def test_a_month_more_without_a_figure_is_weighed_however_old_the_fit(published):
+    told = decide(published(), panel("a month more", log="known"), A, C, now=FITTED + 3 * FIT_EVERY)
+    assert (told.kind, told.why) == ("weigh", "there is a new month")
 
 
 def test_the_age_of_weighed_draws_is_that_of_their_fit(published):
