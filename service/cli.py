@@ -71,7 +71,7 @@ def _explained() -> Iterator[None]:
     """Errors that a user can do something about, as one sentence and an exit code."""
     try:
         yield
-    except typer.Exit:
+    except (typer.Exit, BrokenPipeError):
         raise
     except StoreBusy as error:
         raise _fail(EXIT_BUSY, str(error)) from error
@@ -264,8 +264,9 @@ def refresh(
                 return [one.record() for one in several]
 
             done = run(
-                log, snapshots, watch, None if as_of is None else parse_instant(as_of), Assumptions(), computation, talk, accept_review,
-                full, shard_units, executor, send, fetching if fetch and watch.fetch else None, jobs,
+                log, snapshots, watch, None if as_of is None else parse_instant(as_of), Assumptions(), computation, talk,
+                accept_review=accept_review, full=full, shard_units=shard_units, executor=executor, send=send,
+                fetching=fetching if fetch and watch.fetch else None, jobs=jobs,
             )  # fmt: skip
         held_back = [one.address for one in several if one.held_back]
         if done.nothing_new:
