@@ -37,7 +37,7 @@ validate: .venv/.installed  ## calibration on simulated worlds, parts, real figu
 	@PYTHONPATH=. OMP_NUM_THREADS=1 $(BIN)/python tests/statistical/validate.py
 	@$(BIN)/pytest -m statistical tests/statistical
 
-bench: .venv/.installed  ## speed of kernel, compiling and fit, beside others' -> docs/performance.md (about a quarter of an hour; g++)
+bench: .venv/.installed  ## speed of kernel, compiling and fit, beside others' -> docs/performance.md (an hour; g++)
 	@PYTHONPATH=$(MEASURES) OMP_NUM_THREADS=1 $(BIN)/python benchmarks/run.py
 
 scaling: .venv/.installed  ## what it costs to grow: panels, shards, a cluster -> docs/scaling.md (half an hour)
