@@ -81,9 +81,9 @@ class Task:
     titles: dict[str, str]
     assumptions: Assumptions
     computation: Computation
-    accept_review: bool = False
     before: tuple[bytes, dict[str, Any]] | None = None
     weigh: bool = False
+    accept_review: bool = False
 
     @property
     def place(self) -> str:
@@ -319,7 +319,7 @@ def in_shards(job: Job, decision: Decision, units: int, address: str, workers: i
             run.know(decision=vars(decision))
     weigh, held = decision.kind == "weigh", then.get("files", {})
     tasks = [
-        Task(name, part(job.panel, of), titles(of), job.assumptions, one, job.accept_review, weigh=weigh and f"{SHARDS}/{name}.nc" in held)
+        Task(name, part(job.panel, of), titles(of), job.assumptions, one, None, weigh and f"{SHARDS}/{name}.nc" in held, job.accept_review)
         for name, of in shards.items()
     ]
     told = dict[str, Done]()
