@@ -72,8 +72,7 @@ def _usual(fresh: pd.DataFrame, history: pd.DataFrame) -> pd.DataFrame:
     history alone where that is enough: what is judged must not have moved what it is judged by."""
     before, both = _positive(history), _positive(_together(fresh, history))
     seen = pd.MultiIndex.from_frame(both[SERIES])
-    enough = before.groupby(SERIES).size()
-    alone = seen.isin(enough[enough >= ENOUGH].index)
+    alone = seen.isin(_known_well(before))
     known = pd.concat([before[pd.MultiIndex.from_frame(before[SERIES]).isin(seen[alone])], both[~alone]], ignore_index=True)
     known = known.assign(log_kg=np.log(known["net_weight_kg"]), log_unit_value=_log_unit_value(known))
     by = known.groupby(SERIES)
@@ -81,6 +80,12 @@ def _usual(fresh: pd.DataFrame, history: pd.DataFrame) -> pd.DataFrame:
     apart = (known["log_kg"] - level["log_kg"].reindex(pd.MultiIndex.from_frame(known[SERIES])).to_numpy()).abs()
     level["spread"] = 1.4826 * apart.groupby([known[c] for c in SERIES]).median()
     return level[by.size() >= ENOUGH]
+
+
+def _known_well(rows: pd.DataFrame) -> pd.Index:
+    """The series of which these are enough for a usual level."""
+    months = rows.groupby(SERIES).size()
+    return months[months >= ENOUGH].index
 
 
 def _log_unit_value(rows: pd.DataFrame) -> pd.Series:
@@ -125,8 +130,7 @@ def _unit_slips(fresh: pd.DataFrame, history: pd.DataFrame, usual: pd.DataFrame)
     # However little is known of what is usual: a month that was published is not revised by so much.
     log_kg = np.log(rows["net_weight_kg"])
     step = log_kg - _last_known(rows, history)
-    enough = _positive(history).groupby(SERIES).size()
-    known = pd.MultiIndex.from_frame(rows[SERIES]).isin(enough[enough >= ENOUGH].index)
+    known = pd.MultiIndex.from_frame(rows[SERIES]).isin(_known_well(_positive(history)))
     farther = ~(known & (rows["off"].abs() < (rows["off"] - step).abs()))
     for _, one in rows[((step.abs() - SLIP).abs() < SLIP_WITHIN) & farther & ~up & ~down].groupby(SERIES, sort=False):
         first = one.iloc[0]

@@ -56,7 +56,7 @@ PRUNED = "pruned.json"
 A_DAY = timedelta(days=1)
 PARTIAL = ".partial-"
 _ID = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{8}")
-_SWITCH = "%Y%m%dT%H%M%S.%fZ"
+_SECOND, _SWITCH = "%Y%m%dT%H%M%SZ", "%Y%m%dT%H%M%S.%fZ"
 
 
 class StoreError(RuntimeError):
@@ -118,12 +118,12 @@ def _split(content: bytes) -> list[bytes]:
 
 
 def _id(published: datetime, digest: str) -> str:
-    return f"{published.astimezone(UTC).strftime('%Y%m%dT%H%M%SZ')}-{digest[:8]}"
+    return f"{published.astimezone(UTC).strftime(_SECOND)}-{digest[:8]}"
 
 
 def _published(name: str) -> datetime:
     """When, by its id."""
-    return datetime.strptime(name.partition("-")[0], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+    return datetime.strptime(name.partition("-")[0], _SECOND).replace(tzinfo=UTC)
 
 
 def _of_posterior(file: str) -> bool:
