@@ -109,16 +109,21 @@ def _named(row: pd.Series) -> str:
 
 
 def _unit_slips(fresh: pd.DataFrame, history: pd.DataFrame, usual: pd.DataFrame) -> Iterator[tuple[str, pd.Index]]:
-    """About 1,000 times the usual; or a thousandth, at about 1,000 times the usual unit value or with nearly all else of that office; or
-    either beside what was published of the same month, where that was nearer to the usual."""
+    """About 1,000 times the usual, where no other office says so too; or a thousandth, at about 1,000 times the usual unit value or with
+    nearly all else of that office; or either beside what was published of the same month, where that was nearer to the usual."""
     rows = _beside_usual(_positive(fresh), usual)
     up = ((rows["off"] - SLIP).abs() < SLIP_WITHIN) & (rows["off"] > 6 * rows["spread"])
     fallen = ((rows["off"] + SLIP).abs() < SLIP_WITHIN) & (rows["off"] < -6 * rows["spread"])
     down = ((rows["off"] + SLIP).abs() < SLIP_WITHIN) & ((rows["unit_value_off"] - SLIP).abs() < SLIP_WITHIN)
     judged = rows[rows["off"].notna()]
-    by = judged.groupby(["reporter", "period"], sort=False)
-    together = fallen.groupby([judged["reporter"], judged["period"]], sort=False).transform("mean") >= MOST
-    down |= (fallen & together & (by["off"].transform("size") >= PARTNERS)).reindex(rows.index, fill_value=False)
+    month = [judged["reporter"], judged["period"]]
+    fell = fallen[judged.index].groupby(month, sort=False).transform("mean") >= MOST
+    many = judged.groupby(month, sort=False)["off"].transform("size") >= PARTNERS
+    down |= fallen & (fell & many).reindex(rows.index, fill_value=False)
+    # A whole file in other units has both offices in it.
+    rose = up[judged.index].groupby(judged["period"], sort=False).transform("mean") >= MOST
+    alone = up & ~rose.reindex(rows.index, fill_value=False)
+    up[_told_twice(rows[alone], rows, history)] = False
     for mask, what in ((up, "times"), (down, "part of")):
         for _, one in rows[mask].groupby(SERIES, sort=False):
             first = one.iloc[0]
@@ -140,6 +145,18 @@ def _unit_slips(fresh: pd.DataFrame, history: pd.DataFrame, usual: pd.DataFrame)
             "another's place?",
             one.index,
         )
+
+
+def _told_twice(some: pd.DataFrame, rows: pd.DataFrame, history: pd.DataFrame) -> pd.Index:
+    """Those of `some` of whose goods (HS6) and month another office has about as much, among `rows` or the history."""
+    flow = ["exporter", "importer", "hs6", "period"]
+    every = _together(rows, _positive(history)).drop_duplicates([*SERIES, "period"], keep="last")
+    every, asked = (of.assign(hs6=of["hs_code"].str.slice(0, 6)) for of in (every, some))
+    offices = every.groupby([*flow, "reporter"], sort=False, as_index=False)["net_weight_kg"].sum()
+    beside = asked.reset_index()[["index", *flow, "reporter"]].merge(offices, on=flow, suffixes=("", "_other"))
+    own = beside["reporter"] == beside["reporter_other"]
+    kg = beside["index"].map(beside[own].set_index("index")["net_weight_kg"])
+    return pd.Index(beside.loc[~own & (np.abs(np.log(beside["net_weight_kg"] / kg)) < SLIP_WITHIN), "index"].unique())
 
 
 def _last_known(rows: pd.DataFrame, history: pd.DataFrame) -> pd.Series:

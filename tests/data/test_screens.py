@@ -79,6 +79,24 @@ def test_weights_worked_out_from_values_are_all_held_back_however_large_one_part
     assert ingested(release_log, **imputed).quarantined == 6 * len(PARTNERS)
 
 
+def both_offices(**changed):
+    """The importers' offices have what China's has, a twentieth more."""
+    return [row for one in figures(**changed) for row in (one, of_importer(one))]
+
+
+def of_importer(row):
+    _, exporter, importer, hs_code, period, kg, *rest = row.split(",")
+    return ",".join([importer, exporter, importer, hs_code, period, f"{float(kg) * 1.05:.0f}", *rest])
+
+
+def test_what_both_offices_have_is_no_slip_of_one_of_them_unless_all_they_have_is(release_log):
+    surge = release_log.ingest(csv(*both_offices(JPN_9=1000.0)), "f.csv", now=NOW)
+    assert (surge.new, surge.quarantined) == (2 * len(PARTNERS) * len(MONTHS), 0), surge.findings
+    slipped = both_offices(**{f"{i}_23": 1000.0 for i in PARTNERS})
+    later = [row.rpartition(",")[0] + ",2025-02-25" for row in slipped if f",{MONTHS[23]}," in row]
+    assert release_log.ingest(csv(*later), "slip.csv", now=NOW).quarantined == 2 * len(PARTNERS)
+
+
 @pytest.mark.parametrize("times", [1000.0, 0.001])
 @pytest.mark.parametrize("months", [range(24), range(23, 24)], ids=["all sent again", "the last month"])
 def test_a_file_whose_figures_are_all_a_thousand_times_what_they_were_changes_nothing(release_log, times, months):
