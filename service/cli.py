@@ -243,7 +243,8 @@ def refresh(
     """
     with _explained():
         from data.log import ReleaseLog
-        from model.spec import Assumptions, Computation
+        from model.spec import Computation
+        from service.job import Asked
         from service.outcome import told
         from service.refresh import refresh as run
         from service.webhooks import sender
@@ -263,11 +264,11 @@ def refresh(
                 _say_had(several, log)
                 return [one.record() for one in several]
 
-            done = run(
-                log, snapshots, watch, None if as_of is None else parse_instant(as_of), Assumptions(), computation, talk,
-                accept_review=accept_review, full=full, shard_units=shard_units, executor=executor, send=send,
-                fetching=fetching if fetch and watch.fetch else None, jobs=jobs,
+            asked = Asked(
+                watch, None if as_of is None else parse_instant(as_of), computation=computation, full=full, accept_review=accept_review,
+                shard_units=shard_units, executor=executor, jobs=jobs,
             )  # fmt: skip
+            done = run(log, snapshots, asked, talk, send, fetching if fetch and watch.fetch else None)
         held_back = [one.address for one in several if one.held_back]
         if done.nothing_new:
             tables.regimes(snapshots.load(), out)

@@ -65,7 +65,7 @@ def concluded(posterior: Posterior, panel: Panel, step: Step) -> xr.Dataset:
 
 def in_one(job: Job, decision: Decision) -> tuple[Decision, Outcome]:
     """A refresh of a panel that is fitted in one piece, and the decision that was acted on."""
-    answerable(job.panel, job.assumptions)
+    answerable(job.panel, job.asked.assumptions)
     posterior = last = None
     if decision.current:
         try:
@@ -79,14 +79,16 @@ def in_one(job: Job, decision: Decision) -> tuple[Decision, Outcome]:
             decision = Decision("fit", f"the draws there are cannot stand for it: {error}")
             job.run.know(decision=vars(decision))
     if posterior is None:
-        posterior = fitted(job.panel, job.assumptions, job.computation, job.step, job.store.store, last, job.accept_review)
+        posterior = fitted(
+            job.panel, job.asked.assumptions, job.asked.computation, job.step, job.store.store, last, job.asked.accept_review
+        )
     job.run.know(attempts=posterior.attempts)
-    if not may_be_published(posterior.checks, job.accept_review):
+    if not may_be_published(posterior.checks, job.asked.accept_review):
         return decision, Outcome(None, posterior.checks, [])
     regimes, thought = concluded(posterior, job.panel, job.step), what_ifs(posterior, job.panel)
     snapshot = assemble(
-        posterior.tree, regimes, job.panel, posterior.checks, posterior.assumptions, posterior.computation, titles(job.watch), versions(),
-        datetime.now(UTC), told_of(job.releases),
+        posterior.tree, regimes, job.panel, posterior.checks, posterior.assumptions, posterior.computation, titles(job.asked.watch),
+        versions(), datetime.now(UTC), told_of(job.releases),
     )  # fmt: skip
     if posterior.fit is not None:
         snapshot.meta.update(fit=posterior.fit, fitted_at=posterior.fit["fitted_at"])
@@ -102,12 +104,12 @@ def in_one(job: Job, decision: Decision) -> tuple[Decision, Outcome]:
 def put(job: Job, snapshot: Snapshot, fill: Callable[[Path], None]) -> Outcome:
     """Compare `snapshot` with the last, and publish it if it may be. fill : writes its posterior, and into ``what-if/``, in a folder."""
     with job.step("comparing with the last snapshot"):
-        figures = behind(job.releases, job.watch)
+        figures = behind(job.releases, job.asked.watch)
         snapshot.meta["changes"], compared = since_last(job.store, snapshot, figures)
     checks = [*(Check(**one) for one in snapshot.meta["checks"]), *compared]
     released = sorted(row["released_at"] for rows in figures.values() for row in rows)
     snapshot.meta.update(checks=records(checks), gate=outcome(checks), released=[*released[:1], *released[-1:]])
-    if not may_be_published(checks, job.accept_review):
+    if not may_be_published(checks, job.asked.accept_review):
         return Outcome(None, checks, snapshot.rows)
     with job.step("report"):
         page = render(snapshot, job.store.calibration())

@@ -4,11 +4,10 @@ What fits is imported where it is needed: a night on which nothing is new costs 
 """
 
 import math
-import os
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -16,15 +15,14 @@ import pandas as pd
 from rich.console import Console
 from rich.progress import Progress, TimeElapsedColumn
 
-from data.config import Watch
 from data.log import ReleaseLog
 from data.panel import read_panel
 from data.revisions import spread
 from data.store import Locked
-from model.spec import Assumptions, Computation
+from model.spec import Assumptions
 from service.alerts import weigh, weighed
 from service.decision import Decision, decide, versions
-from service.job import Job, Outcome
+from service.job import Asked, Job, Outcome
 from service.progress import COLUMNS
 from service.runs import on_record
 from service.snapshots import Damaged, NoSnapshot, SnapshotStore, StoreBusy, StoreError
@@ -33,8 +31,6 @@ from service.webhooks import Send, deliver
 if TYPE_CHECKING:
     from model.checks import Check
 
-SHARD_UNITS = 60
-"""Units from which on a panel is fitted in shards: one fit of more takes half an hour, and may not converge."""
 POSTERIORS_KEPT = timedelta(days=90)
 """How long after it was published a snapshot that is no longer current keeps its posterior; its answers stay for good."""
 
@@ -61,28 +57,23 @@ class Refreshed:
 def refresh(
     log: ReleaseLog,
     store: SnapshotStore,
-    watch: Watch,
-    as_of: datetime | None,
-    assumptions: Assumptions,
-    computation: Computation,
+    asked: Asked,
     console: Console,
-    accept_review: bool = False,
-    full: bool = True,
-    shard_units: int = SHARD_UNITS,
-    executor: str = "local",
     send: Send | None = None,
     fetching: Callable[[], list[dict[str, Any]]] | None = None,
-    jobs: int | None = None,
 ) -> Refreshed:
-    """Bring what is served up to what was known at `as_of`, if the gate lets it through; every run is on record in the store.
+    """Bring what is served up to what was known at an instant, if the gate lets it through; every run is on record in the store.
 
-    as_of : None for the latest that the log can speak of. full : fit whatever :func:`service.decision.decide` says. send : how
-    alerts are brought to webhooks; None to leave them. fetching : brings what publishers have into the log, and says for the record what
-    became of each. jobs : shards at once, by default one a core. One refresh at a time: raises StoreBusy where another runs; LogError
-    (nothing known, past the horizon), NothingToFit, Backwards.
+    send : how alerts are brought to webhooks; None to leave them. fetching : brings what publishers have into the log, and says for the
+    record what became of each. One refresh at a time: raises StoreBusy where another runs; LogError (nothing known, past the horizon),
+    NothingToFit, Backwards.
     """
-    asked = {"as_of": as_of, "watch": watch.model_dump(), "full": full, "accept_review": accept_review, "seed": computation.seed}
-    with _alone(store) as alone, on_record(store.store, asked) as run, Progress(*COLUMNS, TimeElapsedColumn(), console=console) as progress:
+    inputs = asked.record()
+    with (
+        _alone(store) as alone,
+        on_record(store.store, inputs) as run,
+        Progress(*COLUMNS, TimeElapsedColumn(), console=console) as progress,
+    ):
 
         @contextmanager
         def step(title: str) -> Iterator[Callable[[int, int], None]]:
@@ -99,26 +90,26 @@ def refresh(
                 run.know(fetched=fetching())
         unheard = bool(run.record.get("fetched")) and all(one["error"] for one in run.record["fetched"])
         with step("reading the log"):
-            instant = as_of or min(datetime.now(UTC), log.horizon())
-            if as_of is None:
+            instant = asked.as_of or min(datetime.now(UTC), log.horizon())
+            if asked.as_of is None:
                 _forwards(store, instant)
-            run.know(inputs=asked | {"as_of": instant})
-            panel = read_panel(log, watch, instant)
+            run.know(inputs=inputs | {"as_of": instant})
+            panel, watch = read_panel(log, asked.watch, instant), asked.watch
             releases = log.releases("observations", instant, [hs for family in watch.families.values() for hs in family.hs])
-            assumptions = informed(assumptions, releases)
+            job = Job(log, store, replace(asked, assumptions=informed(asked.assumptions, releases)), panel, releases, run, step, alone)
         with step("deciding"):
-            decision = Decision("fit", "asked for") if full else decide(store, panel, assumptions, computation, accept_review)
+            a, c = job.asked.assumptions, asked.computation
+            decision = Decision("fit", "asked for") if asked.full else decide(store, panel, a, c, asked.accept_review)
         run.know(
-            log=panel.attrs["log"], panel=panel.attrs["fingerprint"], assumptions=assumptions.model_dump(),
-            computation=computation.model_dump(), versions=versions(), decision=vars(decision), pending_findings=len(log.pending()),
+            log=panel.attrs["log"], panel=panel.attrs["fingerprint"], assumptions=a.model_dump(), computation=c.model_dump(),
+            versions=versions(), decision=vars(decision), pending_findings=len(log.pending()),
         )  # fmt: skip
         done = Outcome(None, [], [])
         if decision.kind != "nothing":
-            job = Job(log, store, watch, panel, releases, assumptions, computation, accept_review, run, step, alone)
-            if len(watch.units()) > shard_units:
+            if len(watch.units()) > asked.shard_units:
                 from service.shards import in_shards
 
-                decision, done = in_shards(job, decision, shard_units, executor, jobs or os.cpu_count() or 1)
+                decision, done = in_shards(job, decision)
             else:
                 from service.publication import in_one
 
@@ -132,7 +123,7 @@ def refresh(
                 run.know(pruned=_pruned(store))
         run.know(snapshot=done.snapshot, checks=[vars(c) for c in done.checks])
         nothing = "nothing fetched" if unheard else "nothing new"
-        if decision.kind == "nothing" and as_of is None and not unheard:
+        if decision.kind == "nothing" and asked.as_of is None and not unheard:
             store.look(instant)
         run.end("published" if done.snapshot else nothing if decision.kind == "nothing" else "gate failed")
     return Refreshed(done.snapshot, decision, done.checks, done.rows, run.record["seconds"])

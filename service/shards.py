@@ -9,6 +9,7 @@ abstain, and say where their last answer is. Where that befalls more than :data:
 """
 
 import io
+import os
 import sys
 import zipfile
 from collections import deque
@@ -307,11 +308,12 @@ def part(panel: Panel, watch: Watch) -> Panel:
     return of.assign_attrs(fingerprint=fingerprint(of))
 
 
-def in_shards(job: Job, decision: Decision, units: int, address: str, workers: int) -> tuple[Decision, Outcome]:
-    """A refresh of a panel in shards of about so many units, and the decision acted on. address, workers : see :func:`executor`."""
-    answerable(job.panel, job.assumptions)
-    one, aside, run = job.computation.model_copy(update={"cores": 1}), job.store.store, job.run
-    shards, then = plan(job.watch, units), dict[str, Any]()
+def in_shards(job: Job, decision: Decision) -> tuple[Decision, Outcome]:
+    """A refresh of a panel in shards, and the decision acted on."""
+    asked, aside, run = job.asked, job.store.store, job.run
+    answerable(job.panel, asked.assumptions)
+    one, where = asked.computation.model_copy(update={"cores": 1}), (asked.executor, asked.jobs or os.cpu_count() or 1)
+    shards, then = plan(asked.watch, asked.shard_units), dict[str, Any]()
     if decision.current:
         then = job.store.manifest(decision.current)
         if {n: list(w.families) for n, w in shards.items()} != {n: told["families"] for n, told in then.get("shards", {}).items()}:
@@ -319,7 +321,16 @@ def in_shards(job: Job, decision: Decision, units: int, address: str, workers: i
             run.know(decision=vars(decision))
     weigh, held = decision.kind == "weigh", then.get("files", {})
     tasks = [
-        Task(name, part(job.panel, of), titles(of), job.assumptions, one, None, weigh and f"{SHARDS}/{name}.nc" in held, job.accept_review)
+        Task(
+            name,
+            part(job.panel, of),
+            titles(of),
+            asked.assumptions,
+            one,
+            None,
+            weigh and f"{SHARDS}/{name}.nc" in held,
+            asked.accept_review,
+        )
         for name, of in shards.items()
     ]
     told = dict[str, Done]()
@@ -332,10 +343,10 @@ def in_shards(job: Job, decision: Decision, units: int, address: str, workers: i
     if decision.kind == "fit" and len(tasks) > POOLED:
         first = [_untried(aside, tasks[n])[0] for n in np.unique(np.linspace(0, len(tasks) - 1, POOLED).round().astype(int))]
         with job.step(f"{len(first)} shards, for what all share") as tell:
-            told = run_all(first, address, workers, aside, tell, ready)
+            told = run_all(first, *where, aside, tell, ready)
         found = [draws for task in first if (draws := _telling(aside, task))]
         if found:
-            prior = pooled(job.assumptions, found)
+            prior = pooled(asked.assumptions, found)
             pool = {"from": sorted(told), "assumptions": prior.model_dump(), "assumptions_digest": prior.digest()}
     if pool:
         # Those whose figures are in it already keep the prior as it was: no figure is used twice.
@@ -345,17 +356,17 @@ def in_shards(job: Job, decision: Decision, units: int, address: str, workers: i
     tasks = [task for task, _ in sought]
     for old in set(aside.names(WORK)) - {task.place for task in tasks} - {mark for _, marks in sought for mark in marks}:
         aside.delete(old)
-    left_out = {name for name, of in then.get("shards", {}).items() if not _let_pass(of["gate"], job.accept_review)}
+    left_out = {name for name, of in then.get("shards", {}).items() if not _let_pass(of["gate"], asked.accept_review)}
     with job.step(f"{len(tasks)} shards") as tell:
         if weigh and then["panel_sha256"] == job.panel.attrs["fingerprint"]:
             # Nothing is new: these alone are tried again, and where none passes there is nothing to publish.
-            told = run_all([task for task in tasks if task.name in left_out], address, workers, aside, tell, ready)
-            if not any(_let_pass(one.told["gate"], job.accept_review) for one in told.values()):
+            told = run_all([task for task in tasks if task.name in left_out], *where, aside, tell, ready)
+            if not any(_let_pass(one.told["gate"], asked.accept_review) for one in told.values()):
                 decision = Decision("nothing", f"the same figures, and {', '.join(sorted(told))} refused once more", decision.current)
                 run.know(shards=_recorded(told), decision=vars(decision))
                 return decision, Outcome(None, [], [])
         rest = [task for task in tasks if task.name not in told]
-        done = told | run_all(rest, address, workers, aside, tell, ready)
+        done = told | run_all(rest, *where, aside, tell, ready)
     run.know(shards=_recorded(done), pooled=pool)
     snapshot = _joined(job, done, pool)
     checks = [Check(**c) for c in snapshot.meta["checks"]]
@@ -365,7 +376,7 @@ def in_shards(job: Job, decision: Decision, units: int, address: str, workers: i
     def fill(folder: Path) -> None:
         (folder / SHARDS).mkdir()
         for task in tasks:
-            if _let_pass(done[task.name].told["gate"], job.accept_review):
+            if _let_pass(done[task.name].told["gate"], asked.accept_review):
                 for name, content in put_aside(aside, task).files.items():
                     (folder / name).write_bytes(content)
 
@@ -391,14 +402,14 @@ def _before(store: SnapshotStore, then: dict[str, Any], name: str) -> tuple[byte
 
 def _joined(job: Job, done: dict[str, Done], pool: dict[str, Any] | None) -> Snapshot:
     """One snapshot of all shards, without their posteriors."""
-    watch, panel = job.watch, job.panel
+    watch, panel = job.asked.watch, job.panel
     try:
         last = job.store.load()
     except (Damaged, NoSnapshot):
         last = None
     rows = {row["unit"]: row for one in done.values() for row in one.told["rows"]}
     beside = contexts(panel) | {unit: context for one in done.values() for unit, context in one.told["contexts"].items()}
-    out = {name for name, one in done.items() if not _let_pass(one.told["gate"], job.accept_review)}
+    out = {name for name, one in done.items() if not _let_pass(one.told["gate"], job.asked.accept_review)}
     refused = {family: name for name in out for family in done[name].told["families"]}
     ordered = []
     for unit, _, family in watch.units():
@@ -408,7 +419,7 @@ def _joined(job: Job, done: dict[str, Done], pool: dict[str, Any] | None) -> Sna
             rows[unit] = silent(unit, titles(watch), f"the checks of its fit ({refused[family]}) did not pass{where}")
         ordered.append(rows.get(unit) or silent(unit, titles(watch), "no figure known"))
     checks = _checks([one.told for one in done.values()], out, sum(r["family"] in refused for r in ordered) / len(ordered))
-    meta = facts(panel, checks, job.assumptions, job.computation, versions(), datetime.now(UTC), told_of(job.releases))
+    meta = facts(panel, checks, job.asked.assumptions, job.asked.computation, versions(), datetime.now(UTC), told_of(job.releases))
     # The oldest of the fits: when all is fitted anew hangs on it.
     fits = [one.told["fitted_at"] for one in done.values() if one.told["fitted_at"]]
     weighings = [one.told["fit"] for one in done.values() if one.told["decision"]["kind"] == "weigh"]

@@ -16,6 +16,7 @@ from data.panel import read_panel
 from data.store import Folder
 from model.frame import frame
 from model.spec import Assumptions, Computation
+from service.job import Asked
 from service.posteriors import REFUSED, _made, _place, _recalled, _tries, done_with
 from service.refresh import refresh
 from service.runs import last
@@ -55,7 +56,8 @@ def test_a_fit_that_fails_its_checks_is_tried_once_more_with_more_draws_and_then
     log.ingest(simulated_csv(months=30, importers=("JPN", "USA")), "figures.csv")
     before = store.publish(META, UNITS, filled)
     short = Computation(draws=60, tune=40, chains=1, cores=1)
-    told = refresh(log, store, WATCH, datetime(2021, 8, 5, tzinfo=UTC), A, short, Console(file=io.StringIO()))
+    asked = Asked(WATCH, datetime(2021, 8, 5, tzinfo=UTC), computation=short)
+    told = refresh(log, store, asked, Console(file=io.StringIO()))
     assert (told.snapshot, store.current_id()) == (None, before)
     record = last(store.store)
     assert record["outcome"] == "gate failed"

@@ -25,6 +25,7 @@ from model.spec import Assumptions, Computation
 from service import posteriors
 from service.app import create_app
 from service.cli import app
+from service.job import Asked
 from service.netcdf import from_netcdf
 from service.posteriors import NeedsFit
 from service.refresh import refresh
@@ -51,9 +52,7 @@ def settings(tmp_path_factory):
 def done(settings):
     log = ReleaseLog(settings.log_place)
     log.ingest(simulated_csv(), "simulated.csv")
-    computation = Computation(probability_draws=200)
-    console = Console(file=io.StringIO())
-    return refresh(log, SnapshotStore(settings.store), WATCH, AS_OF, Assumptions(), computation, console, accept_review=True)
+    return again(settings, full=True)
 
 
 def test_the_fit_passes_its_gate_and_is_published(done, settings):
@@ -155,13 +154,12 @@ def test_the_report_is_one_file_without_network(done, settings):
 
 
 def again(settings, as_of=AS_OF, **options):
-    computation, console = Computation(probability_draws=200), Console(file=io.StringIO())
-    log, store = ReleaseLog(settings.log_place), SnapshotStore(settings.store)
-    return refresh(log, store, WATCH, as_of, Assumptions(), computation, console, accept_review=True, **options)
+    asked = Asked(WATCH, as_of, computation=Computation(probability_draws=200), accept_review=True, **options)
+    return refresh(ReleaseLog(settings.log_place), SnapshotStore(settings.store), asked, Console(file=io.StringIO()))
 
 
 def test_the_same_figures_again_are_nothing_new_and_leave_what_is_served(done, settings):
-    second = again(settings, full=False)
+    second = again(settings)
     assert (second.nothing_new, second.snapshot) == (True, None)
     assert SnapshotStore(settings.store).current_id() == done.snapshot
 
@@ -180,7 +178,7 @@ def test_a_second_refresh_at_the_same_time_is_turned_away_and_an_impossible_one_
         again(settings)
     log, store = ReleaseLog(settings.log_place), SnapshotStore(settings.store)
     with pytest.raises(LogError):
-        refresh(log, store, WATCH, datetime(2010, 1, 1, tzinfo=UTC), Assumptions(), Computation(), Console(file=io.StringIO()))
+        refresh(log, store, Asked(WATCH, datetime(2010, 1, 1, tzinfo=UTC)), Console(file=io.StringIO()))
     last = records(store.store)[-1]
     assert (last["outcome"], last["why"][:8]) == ("failed", "LogError")
     assert store.current_id() == done.snapshot
@@ -197,7 +195,7 @@ def a_month_more(importers=("JPN", "USA", "KOR", "DEU")):
 @pytest.fixture(scope="module")
 def weighed(done, settings):
     ReleaseLog(settings.log_place).ingest(a_month_more(), "january.csv")
-    return again(settings, datetime(2024, 3, 5, tzinfo=UTC), full=False)
+    return again(settings, datetime(2024, 3, 5, tzinfo=UTC))
 
 
 def test_a_month_more_is_answered_by_weighing_the_draws_of_the_fit(weighed, done, settings):
@@ -219,7 +217,7 @@ def test_a_month_more_is_answered_by_weighing_the_draws_of_the_fit(weighed, done
 
 
 def test_the_month_after_with_nothing_new_rolls_the_nowcast_on_from_the_same_draws(weighed, done, settings):
-    told = again(settings, datetime(2024, 4, 5, tzinfo=UTC), full=False)
+    told = again(settings, datetime(2024, 4, 5, tzinfo=UTC))
     assert (told.decision.kind, told.snapshot is None) == ("weigh", False)
     japan, before = (next(r for r in of.rows if r["unit"] == "CHN.JPN.magnets") for of in (told, weighed))
     assert japan["nowcast"]["period"] == "2024-04"

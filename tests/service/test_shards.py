@@ -4,9 +4,9 @@ import io
 import os
 import shutil
 import signal
-import threading
 import time
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -27,6 +27,7 @@ from model.frame import frame
 from model.spec import Assumptions, Computation
 from service.app import create_app
 from service.decision import Decision
+from service.job import Asked
 from service.netcdf import from_netcdf
 from service.posteriors import ATTEMPTS, REFUSED, SEED_STEP, Posterior, done_with, kept
 from service.publication import titles
@@ -114,14 +115,13 @@ def settings(tmp_path_factory):
 
 
 def refreshed(settings, as_of, **options):
-    log, store = ReleaseLog(settings.log_place), SnapshotStore(settings.store)
-    console = Console(file=io.StringIO())
-    return refresh(log, store, WATCH, as_of, A, COMPUTATION, console, accept_review=True, shard_units=4, **options)
+    asked = Asked(WATCH, as_of, A, COMPUTATION, accept_review=True, shard_units=4, **options)
+    return refresh(ReleaseLog(settings.log_place), SnapshotStore(settings.store), asked, Console(file=io.StringIO()))
 
 
 @pytest.fixture(scope="module")
 def done(settings):
-    return refreshed(settings, AS_OF)
+    return refreshed(settings, AS_OF, full=True)
 
 
 @pytest.mark.slow
@@ -167,42 +167,62 @@ def tasks(settings, snapshot):
     return found
 
 
+def sampling(frames):
+    """Whether a worker's stack is that of chains that are being drawn."""
+    return any("in carry_on" in frame for frame in frames)
+
+
+def weighing(frames):
+    return any("in reweighed" in frame for frame in frames)
+
+
+def killed_at(cluster, moment):
+    """Kills the first worker of `cluster` whose stack is seen to be at a `moment`; returns its process id."""
+    from distributed import Client
+
+    with Client(cluster.scheduler_address, set_as_default=False) as client:
+        for _ in range(6000):
+            stacks = client.call_stack(keys=[key for keys in client.processing().values() for key in keys])
+            if busy := [worker for worker, tasks in stacks.items() if any(moment(frames) for frames in tasks.values())]:
+                break
+            time.sleep(0.05)
+        [victim] = [nanny.pid for nanny in cluster.workers.values() if nanny.worker_address == busy[0]]
+    os.kill(victim, signal.SIGKILL)
+    return victim
+
+
 @pytest.mark.slow
-def test_a_dask_cluster_says_what_local_processes_say_though_one_of_its_workers_is_killed(done, settings, tmp_path):
+@pytest.mark.parametrize("moment", [sampling, weighing], ids=["in a fit", "while it weighs"])
+def test_a_dask_cluster_says_what_local_processes_say_though_one_of_its_workers_is_killed(done, settings, tmp_path, moment):
     from distributed import LocalCluster
 
     progress, asked = [], tasks(settings, done.snapshot)
+    if moment is sampling:
+        few = Computation(draws=60, tune=60, probability_draws=50, cores=1)
+        asked = [replace(asked[0], computation=few, before=None, weigh=False), asked[1]]
     local = run_all(asked, "local", 2, Folder(tmp_path / "local"), lambda *of: progress.append(of))
     assert progress[-1] == (2, 2)
-    with LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None) as cluster:
-        killed = []
-
-        def kill_one():
-            """The first worker that is seen to work on something."""
-            while not (busy := [w for w, keys in cluster.scheduler.workers.items() if keys.processing]):
-                time.sleep(0.05)
-            time.sleep(3)
-            killed.append(next(n.pid for n in cluster.workers.values() if n.worker_address == busy[0]))
-            os.kill(killed[0], signal.SIGKILL)
-
-        killer = threading.Thread(target=kill_one)
-        killer.start()
+    with (
+        LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None) as cluster,
+        ThreadPoolExecutor(1) as beside,
+    ):
+        killed = beside.submit(killed_at, cluster, moment)
         address = cluster.scheduler_address.replace("tcp://", "dask://")
         there = run_all(asked, address, 2, Folder(tmp_path / "dask"), lambda *of: None)
-        killer.join()
-        assert killed
+        assert killed.result()
     for name, one in local.items():
-        same = [{key: v for key, v in of.told.items() if key != "seconds"} for of in (one, there[name])]
+        same = [{key: v for key, v in of.told.items() if key not in ("seconds", "fitted_at")} for of in (one, there[name])]
         assert same[0] == same[1]
-        assert one.told["decision"]["kind"] == "weigh"
+    assert [one.told["decision"]["kind"] for one in local.values()] == ["fit" if moment is sampling else "weigh", "weigh"]
     for task in asked:
-        files = [put_aside(Folder(tmp_path / where), task).files for where in ("local", "dask")]
-        assert files[0] and files[0] == files[1]
+        if local[task.name].told["gate"] != "FAIL":
+            files = [put_aside(Folder(tmp_path / where), task).files for where in ("local", "dask")]
+            assert files[0] and files[0] == files[1]
 
 
 @pytest.mark.slow
 def test_the_next_month_is_weighed_shard_by_shard(done, settings):
-    told = refreshed(settings, LATER, full=False)
+    told = refreshed(settings, LATER)
     manifest = SnapshotStore(settings.store).manifest(told.snapshot)
     assert {shard["decision"]["kind"] for shard in manifest["shards"].values()} == {"weigh"}
     assert {shard["fit"]["snapshot"] for shard in manifest["shards"].values()} == {done.snapshot}
@@ -286,7 +306,7 @@ def test_of_the_same_figures_only_what_was_left_out_is_tried_again_and_nothing_i
     task = Task("shard-2", panel, titles(of), A, COMPUTATION.model_copy(update={"cores": 1}))
     told = {"name": "shard-2", "gate": "REVIEW", "decision": {}, "seconds": 1.0, "checks": [{"name": "rhat_max", "outcome": "REVIEW"}]}
     store.store.write(task.place, Done(told, {}).packed())
-    night = refresh(log, store, WATCH, AS_OF, A, COMPUTATION, Console(file=io.StringIO()), shard_units=4, full=False)
+    night = refresh(log, store, Asked(WATCH, AS_OF, A, COMPUTATION, shard_units=4), Console(file=io.StringIO()))
     assert (night.snapshot, night.nothing_new, store.current_id()) == (None, True, published)
     assert "shard-2 refused once more" in night.decision.why
     assert latest(store.store, 1)[0]["shards"] == {"shard-2": {"gate": "REVIEW", "decision": {}, "seconds": 1.0, "against": told["checks"]}}
