@@ -23,7 +23,7 @@ from model.causes import causes
 from model.filtering import filtered
 from model.frame import Frame
 from model.kernel import MISSING, NU, POSITIVE, ZERO
-from model.layers import Draw
+from model.layers import Draw, side_by_side
 from model.states import States
 
 SOURCES = ("exporter", "importer", "other_families", "other_destinations", "total_trade", "covariates")
@@ -64,16 +64,17 @@ def told_by(draw: Draw, f: Frame, known: Iterable[str], since: int) -> Draw:
     return changed if "other_families" in known else changed.alone()
 
 
-def evidence(draws: list[Draw], f: Frame, space: States) -> xr.Dataset:
+def evidence(draws: list[Draw], f: Frame, space: States, cores: int = 1) -> xr.Dataset:
     """``evidence`` (unit, source), log Bayes factors; ``log_odds_before`` and ``log_odds_after`` (unit), which differ by their sum."""
     last = _last_seen(f)
     since = max(int(last.max()) - WINDOW + 1, 1)
-    worth: dict[frozenset[str], np.ndarray] = {}
-    for size in range(len(SOURCES) + 1):
-        for known in combinations(SOURCES, size):
-            restricted = [_restricted(told_by(d, f, known, since), f, space) for d in draws]
-            mean = np.mean(restricted, axis=0)[np.arange(len(last)), last]
-            worth[frozenset(known)] = logit(np.clip(mean, _CLIP, 1 - _CLIP))
+    every = [frozenset(known) for size in range(len(SOURCES) + 1) for known in combinations(SOURCES, size)]
+
+    def log_odds(known: frozenset[str]) -> np.ndarray:
+        restricted = [_restricted(told_by(d, f, known, since), f, space) for d in draws]
+        return np.asarray(logit(np.clip(np.mean(restricted, axis=0)[np.arange(len(last)), last], _CLIP, 1 - _CLIP)))
+
+    worth = dict(zip(every, side_by_side(log_odds, every, cores), strict=True))
     n = len(SOURCES)
     shares = np.zeros((len(last), n))
     for i, source in enumerate(SOURCES):

@@ -96,7 +96,7 @@ _FILES = ("lanes", "kernel", "adjoint", "smoother", "entry")
 _SOURCES = b"".join(Path(__file__).with_name(f"{name}.py").read_bytes() for name in _FILES)
 _FOLDER = Path(config.CACHE_DIR or Path(__file__).with_name("__pycache__"))
 config.CACHE_DIR = str(_FOLDER / hashlib.sha256(_SOURCES).hexdigest()[:12])
-compiled = njit(cache=True, error_model="numpy")
+compiled = njit(cache=True, error_model="numpy", nogil=True)
 # A call would pass some hundred words: each array is its shape and strides too.
 part = njit(error_model="numpy", forceinline=True)
 # What an entry is: not compiled for itself as well.

@@ -25,7 +25,7 @@ from model.flows import flows
 from model.frame import Frame
 from model.graph import Graph
 from model.kernel import MISSING, NU, POSITIVE
-from model.layers import Draw, evaluated
+from model.layers import Draw, evaluated, side_by_side
 from model.reading import combined
 from model.spec import Assumptions, Computation
 from model.states import States, states
@@ -104,9 +104,12 @@ def regime_table(
     times = np.stack([np.bincount(column, minlength=S) for column in chosen.T], axis=1)
     counterfactual = np.empty((S, U, T), np.float32)
     probabilities = filtered_and_smoothed if smooth else lambda kernel: (filtered(kernel),)
-    for s, draw in enumerate(evaluated(graph, draws)):
-        layers = zip(out, probabilities(draw.unit), probabilities(draw.family), strict=True)
-        for which, own, wide in layers:
+
+    def layers(draw: Draw) -> tuple[Draw, list[tuple[str, np.ndarray, np.ndarray]]]:
+        return draw, list(zip(out, probabilities(draw.unit), probabilities(draw.family), strict=True))
+
+    for s, (draw, found) in enumerate(side_by_side(layers, evaluated(graph, draws), computation.cores)):
+        for which, own, wide in found:
             shared = wide[f.family]
             out[which][s] = causes(own, shared, space)
             severity[which][0] += times[s][:, None] * _withheld(own, shared, space)

@@ -26,7 +26,7 @@ from model.entry import forward
 from model.frame import Frame
 from model.graph import Graph, graph_of
 from model.kernel import NU, layer
-from model.layers import Draw, evaluated
+from model.layers import Draw, evaluated, side_by_side
 from model.probabilities import systematic
 from model.spec import Assumptions
 from model.update import Month, unseen_before, usual_where
@@ -56,9 +56,9 @@ class Reweighed:
         return min(1 - 1 / math.log10(len(self.draws["family_course"])), 0.7)
 
 
-def reweighed(draws: Draws, graph: Graph, f: Frame, assumptions: Assumptions, seed: int) -> Reweighed:
+def reweighed(draws: Draws, graph: Graph, f: Frame, assumptions: Assumptions, seed: int, cores: int = 1) -> Reweighed:
     """`draws` of a fit of `graph` -> draws given `f`, a frame of the graph's structure (:func:`model.update.grown`)."""
-    course, log_weight = weighed(draws, graph, f, assumptions, seed)
+    course, log_weight = weighed(draws, graph, f, assumptions, seed, cores)
     alike = bool(np.ptp(log_weight) < ALIKE)
     smoothed, k = (np.zeros(len(course)), 0.0) if alike else array_stats.psislw(-log_weight)
     weight = np.exp(smoothed - smoothed.max())
@@ -68,22 +68,27 @@ def reweighed(draws: Draws, graph: Graph, f: Frame, assumptions: Assumptions, se
     return Reweighed(graph_of(f, assumptions), kept, float(k), float(1 / (weight**2).sum() / len(course)), not alike)
 
 
-def weighed(draws: Draws, graph: Graph, f: Frame, assumptions: Assumptions, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def weighed(draws: Draws, graph: Graph, f: Frame, assumptions: Assumptions, seed: int, cores: int = 1) -> tuple[np.ndarray, np.ndarray]:
     """((sample, family, capacity) courses with the new months drawn, (sample,) log weights)."""
     newer = graph_of(f, assumptions)
     unseen = unseen_before(graph.frame, newer.frame)
     fresh = np.flatnonzero(unseen.any(0))
     begun = usual_where(unseen, draws, newer) if fresh.size else draws
-    course, log_weight = begun["family_course"].copy(), np.zeros(len(begun["family_course"]))
-    for s, drawn in enumerate(evaluated(newer, begun) if fresh.size else ()):
+
+    def new_months(numbered: tuple[int, Draw]) -> tuple[list[np.ndarray], float]:
+        s, drawn = numbered
         rng = np.random.default_rng([seed, s])
         month = Month(drawn, {name: v[s] for name, v in begun.items()}, newer.frame, unseen, assumptions)
-        for t in fresh:
-            told = month.drawn(int(t), rng)
-            course[s, :, t] += told.factor
-            log_weight[s] -= told.log_proposal
-    now = evaluated(newer, draws | {"family_course": course})
-    log_weight += [log_density(of_now) - log_density(before) for of_now, before in zip(now, evaluated(graph, draws), strict=True)]
+        told = [month.drawn(int(t), rng) for t in fresh]
+        return [one.factor for one in told], sum(one.log_proposal for one in told)
+
+    course, log_weight = begun["family_course"].copy(), np.zeros(len(begun["family_course"]))
+    if fresh.size:
+        for s, (factors, log_proposal) in enumerate(side_by_side(new_months, enumerate(evaluated(newer, begun)), cores)):
+            course[s][:, fresh] += np.stack(factors, axis=1)
+            log_weight[s] = -log_proposal
+    for sign, of, given in ((1, newer, draws | {"family_course": course}), (-1, graph, draws)):
+        log_weight += sign * np.array(list(side_by_side(log_density, evaluated(of, given), cores)))
     return course, log_weight
 
 

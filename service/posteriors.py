@@ -94,7 +94,7 @@ def weighed(made: xr.DataTree, meta: dict[str, Any], panel: Panel, a: Assumption
     if (graph.frame.family_seen & ~f.family_seen[:, : graph.frame.periods]).any():
         raise NeedsFit("a month in which a family was traded has become one in which it was not")
     drawn = made["posterior"].to_dataset()
-    told = reweighed(draws_of(drawn, WEIGHED), graph, f, a, c.seed)
+    told = reweighed(draws_of(drawn, WEIGHED), graph, f, a, c.seed, c.cores)
     came = meta.get("fit") or {
         "snapshot": meta["id"], "as_of": meta["as_of"], "fitted_at": meta["fitted_at"],
         # Those of the fit, and not of its answers beside earlier ones.

@@ -59,7 +59,7 @@ def concluded(posterior: Posterior, panel: Panel, step: Step) -> xr.Dataset:
         regimes = regime_table(posterior.draws(c.probability_draws), posterior.graph, panel, a, c)
     with step("evidence"):
         few, seen, space = list(evaluated(posterior.graph, posterior.draws(c.evidence_draws))), posterior.graph.frame, states(a)
-        told = [evidence(few, seen, space), detectability(few, seen, space, np.random.default_rng(c.seed))]
+        told = [evidence(few, seen, space, c.cores), detectability(few, seen, space, np.random.default_rng(c.seed))]
         return xr.merge([regimes, *(t.reindex(unit=regimes["unit"]) for t in told)], combine_attrs="override")
 
 
