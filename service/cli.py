@@ -4,21 +4,35 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from datetime import time as clock
 from pathlib import Path
 from typing import Annotated, Any
 
 import orjson
 import typer
-from rich.console import Console
 
 from data.store import Locked
 from service import tables
-from service.settings import Settings, SettingsError
-from service.snapshots import CALIBRATION, Damaged, NoSnapshot, Published, SnapshotStore, StoreBusy, StoreError
+from service.console import (
+    EPILOG,
+    EXIT_GATE,
+    EXIT_NOTHING_NEW,
+    EXIT_QUARANTINE,
+    AsOfOption,
+    ConfigOption,
+    FormatOption,
+    StoreOption,
+    explained,
+    failure,
+    out,
+    parse_instant,
+    stop,
+    talk,
+)  # fmt: skip
+from service.keeping import keys_app, log_app, snapshots_app
+from service.settings import Settings
+from service.snapshots import CALIBRATION, Published, SnapshotStore, StoreBusy
 
 # Named here, so that --help need not import what reads them; a test compares.
 SOURCE_NAMES = (
@@ -26,89 +40,15 @@ SOURCE_NAMES = (
     "control_events",
 )  # fmt: skip
 LOOK_SECONDS = 30.0
-EXIT_USAGE, EXIT_NOTHING_NEW, EXIT_GATE, EXIT_QUARANTINE, EXIT_BUSY, EXIT_STORE = 2, 3, 4, 5, 6, 7
-EPILOG = (
-    "Exit codes: 0 done · 1 an error that nobody foresaw · 2 wrong usage or input · 3 nothing new · "
-    "4 the model's checks kept the snapshot back · "
-    "5 rows were rejected or held back, or no publisher could be asked · 6 another process holds the lock · "
-    "7 store empty, damaged or unreachable · 143 told to stop (SIGTERM)."
-)
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None, help=(__doc__ or "").partition("\n")[0], epilog=EPILOG)
-snapshots_app = typer.Typer(no_args_is_help=True, help="List, show and verify published snapshots.", epilog=EPILOG)
 app.add_typer(snapshots_app, name="snapshots")
-log_app = typer.Typer(no_args_is_help=True, help="Look after the log of releases.", epilog=EPILOG)
 app.add_typer(log_app, name="log")
-keys_app = typer.Typer(no_args_is_help=True, help="Make, list and revoke API keys.", epilog=EPILOG)
 app.add_typer(keys_app, name="keys")
-talk = Console(stderr=True)
-out = Console(soft_wrap=True)
-
-ConfigOption = Annotated[
-    Path | None, typer.Option(envvar="QUIETQUOTA_CONFIG", help="quietquota.toml. Default: ./quietquota.toml, else the bundled sample's.")
-]
-StoreOption = Annotated[str, typer.Option(envvar="QUIETQUOTA_STORE", help="Folder, file:// or bucket's URL (s3://...) of the store.")]
-AsOfOption = Annotated[
-    str | None, typer.Option(help="ISO date (00:00 UTC) or instant. Default: now; of what reads the log, the latest it can speak of.")
-]
-FormatOption = Annotated[str, typer.Option("--format", help="table, json or csv.")]
-
-
-class Stopped(SystemExit):
-    """Told to end by whoever runs this process."""
-
-
-def _stop(number: int, frame: object) -> None:
-    raise Stopped(128 + number)
-
-
-def _fail(code: int, message: str) -> typer.Exit:
-    talk.print(f"quietquota: {message}", style="bold red", markup=False, highlight=False, soft_wrap=True)
-    return typer.Exit(code)
-
-
-@contextmanager
-def _explained() -> Iterator[None]:
-    """Errors that a user can do something about, as one sentence and an exit code."""
-    try:
-        yield
-    except (typer.Exit, BrokenPipeError):
-        raise
-    except StoreBusy as error:
-        raise _fail(EXIT_BUSY, str(error)) from error
-    except Locked as error:
-        raise _fail(EXIT_BUSY, str(error)) from error
-    except (NoSnapshot, Damaged, StoreError, OSError) as error:
-        raise _fail(EXIT_STORE, str(error)) from error
-    except MemoryError as error:
-        raise _fail(
-            EXIT_USAGE, f"out of memory{f' ({error})' if str(error) else ''}; see docs/scaling.md for what a panel needs"
-        ) from error
-    except ModuleNotFoundError as error:
-        extra = "notebook" if error.name in ("nbclient", "nbformat") else "refresh"
-        raise _fail(EXIT_USAGE, f"{error.name} is not installed; this command needs the extra '{extra}'") from error
-    except (SettingsError, ValueError, RuntimeError) as error:
-        # By name, since --help need not import what reads the log.
-        code = {"LogBusy": EXIT_BUSY, "LogDamaged": EXIT_STORE}.get(type(error).__name__, EXIT_USAGE)
-        raise _fail(code, str(error)) from error
-
-
-def parse_instant(text: str | None) -> datetime:
-    if text is None:
-        return datetime.now(UTC)
-    try:
-        instant = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise ValueError(f"--as-of {text}: not an ISO date or instant, such as 2025-01-31 or 2025-01-31T06:00:00Z") from error
-    return instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant.astimezone(UTC)
-
-
-def _store(url: str) -> SnapshotStore:
-    return SnapshotStore(url)
 
 
 def _said(url: str, as_of: str | None) -> Published:
     """The snapshot that answers now, or that answered at an instant."""
-    snapshots = _store(url)
+    snapshots = SnapshotStore(url)
     return snapshots.load(snapshots.current_at(parse_instant(as_of)) if as_of else None)
 
 
@@ -135,7 +75,7 @@ def ingest(
     Rows that no one should believe unseen (weights a thousand times too large, a month of zeros for everyone, ...) are held back as
     findings, each with a name: look at them, then take them with --accept, or correct the file.
     """
-    with _explained():
+    with explained():
         from data.log import ReleaseLog
 
         if not paths and not accept:
@@ -172,7 +112,7 @@ def fetch(
 
     UN Comtrade: 'comtrade:reporter=CHN&partner=JPN,USA&flow=X&codes=280530,850511&from=2024-01&to=2024-12', with the key in COMTRADE_KEY.
     """
-    with _explained():
+    with explained():
         from data.log import ReleaseLog
         from service.fetching import had
 
@@ -196,7 +136,7 @@ def observations(
     store: StoreOption = "./var",
 ) -> None:
     """What was known at an instant: the last release of every cell by then, and nothing released later."""
-    with _explained():
+    with explained():
         from data.log import ReleaseLog
 
         log = ReleaseLog(Settings(store=store).log_place)
@@ -241,7 +181,7 @@ def refresh(
     anew where they cannot, or once a week. Unattended: one refresh at a time, every run on record (quietquota runs), the last good snapshot
     stays whatever happens. A fit that the checks hold back is tried once more with another seed and twice the draws.
     """
-    with _explained():
+    with explained():
         from data.log import ReleaseLog
         from model.spec import Computation
         from service.job import Asked
@@ -252,7 +192,7 @@ def refresh(
         settings = Settings(store=store)
         send = sender(settings.webhook_private)
         several: list[Any] = []
-        signal.signal(signal.SIGTERM, _stop)
+        signal.signal(signal.SIGTERM, stop)
         with told(settings.store, textfile, notify, settings.notify_secret, send, talk):
             computation = Computation() if seed is None else Computation(seed=seed)
             log, snapshots, watch = ReleaseLog(settings.log_place), SnapshotStore(settings.store), _watch(config)
@@ -274,15 +214,15 @@ def refresh(
             tables.regimes(snapshots.load(), out)
             talk.print("nothing new: the snapshot above rests on the same figures; --full fits it anew", highlight=False)
             if several and all(one.error for one in several):
-                raise _fail(EXIT_QUARANTINE, "no publisher could be asked; what is served is as old as it was")
+                raise failure(EXIT_QUARANTINE, "no publisher could be asked; what is served is as old as it was")
             if held_back:
-                raise _fail(EXIT_QUARANTINE, f"rows of {', '.join(held_back)} were rejected or held back, as said above")
+                raise failure(EXIT_QUARANTINE, f"rows of {', '.join(held_back)} were rejected or held back, as said above")
             raise typer.Exit(0 if unchanged_is_success else EXIT_NOTHING_NEW)
         how = {"fit": "fitted", "weigh": "draws weighed, nothing fitted"}[done.decision.kind]
         talk.print(f"{how}: {done.decision.why}", highlight=False, markup=False)
         tables.checks(done.checks, talk)
         if done.snapshot is None:
-            raise _fail(
+            raise failure(
                 EXIT_GATE,
                 "not published: the checks above do not pass; the last good snapshot stays. REVIEW may be published with --accept-review",
             )
@@ -290,7 +230,7 @@ def refresh(
         tables.regimes(published, out)
         tables.next_steps(published, settings, talk)
         if held_back:
-            raise _fail(EXIT_QUARANTINE, f"published; rows of {', '.join(held_back)} were rejected or held back, as said above")
+            raise failure(EXIT_QUARANTINE, f"published; rows of {', '.join(held_back)} were rejected or held back, as said above")
 
 
 @app.command()
@@ -305,7 +245,7 @@ def schedule(
     For a machine without a scheduler of its own; deploy/ has files for those that have one. A refresh that is under way is told to stop
     too: it ends within seconds, and the next goes on from what it had put aside.
     """
-    with _explained():
+    with explained():
         import logging
 
         from service.schedule import next_run, releases_due, scheduler, stop
@@ -339,7 +279,7 @@ def runs(format: FormatOption = "table", store: StoreOption = "./var") -> None:
     """What each refresh did: when, for how long, with what outcome, and why."""
     from service.runs import records
 
-    with _explained():
+    with explained():
         tables.runs(records(SnapshotStore(store).store), format, out)
 
 
@@ -353,7 +293,7 @@ def deliver(
     """Send alerts to the webhooks of their rules: signed, at least once, 16 tries in 72 hours. A refresh tries those that are due once."""
     from service import webhooks
 
-    with _explained():
+    with explained():
         settings = Settings(store=store)
         place, send = SnapshotStore(store).store, webhooks.sender(private or settings.webhook_private)
         if missing := [alert for alert in again or [] if not webhooks.again(place, alert)]:
@@ -372,7 +312,7 @@ def deliver(
 @app.command()
 def regimes(as_of: AsOfOption = None, format: FormatOption = "table", store: StoreOption = "./var") -> None:
     """The published answers: what the service says now, or said at an instant (--as-of)."""
-    with _explained():
+    with explained():
         tables.print_regimes(_said(store, as_of), format, out)
 
 
@@ -383,7 +323,7 @@ def explain(
     store: StoreOption = "./var",
 ) -> None:
     """One unit's answer in words, with its competing causes and its last twelve months."""
-    with _explained():
+    with explained():
         tables.explain(_said(store, as_of), unit, out)
 
 
@@ -407,7 +347,7 @@ def serve(
     from service.app import create_app, needs_key
     from service.keys import Keys
 
-    with _explained():
+    with explained():
         settings = Settings(store=store, host=host, port=port, insecure_no_auth=insecure_no_auth, rate=rate)
         application = create_app(settings)
         keys = Keys(SnapshotStore(store).store)
@@ -450,7 +390,7 @@ def backtest(
     store: StoreOption = "./var",
 ) -> None:
     """Forecasts in real time: at every as-of, what was released by then and nothing else. Goes on where it was stopped."""
-    with _explained():
+    with explained():
         from model.spec import Assumptions
         from service import backtest as run
         from service.progress import counted
@@ -469,7 +409,7 @@ def simulate(
     months: Annotated[int, typer.Option(help="Length of the world.")] = 96,
 ) -> None:
     """Draw a world from the model's own prior predictive, in the input formats, with the truth beside it."""
-    with _explained():
+    with explained():
         from dataclasses import replace
 
         from model.simulate import Design
@@ -493,7 +433,7 @@ def score(
     store: StoreOption = "./var",
 ) -> None:
     """Score forecasts where the truth is known: skill, calibration, ranking and detection, each with a 5-95 % interval."""
-    with _explained():
+    with explained():
         from model.scoring import score as run
         from service.worlds import read_pair
 
@@ -512,7 +452,7 @@ def score(
 @app.command()
 def warm() -> None:
     """Compile ahead what a refresh compiles, into the caches' folders; what building an image does."""
-    with _explained():
+    with explained():
         from model.warm import warm as run
 
         run()
@@ -527,10 +467,10 @@ def report(
     store: StoreOption = "./var",
 ) -> None:
     """Copy a snapshot's report, one self-contained HTML file, or make a notebook that goes on from it."""
-    with _explained():
+    with explained():
         from service.snapshots import NETCDF, REPORT
 
-        snapshots = _store(store)
+        snapshots = SnapshotStore(store)
         found = snapshots.load(snapshot)
         path = output or Path("report.ipynb" if notebook else "report.html")
         if notebook:
@@ -544,145 +484,6 @@ def report(
             files = [path]
     for file in files:
         out.print(str(file), highlight=False)
-
-
-@snapshots_app.command("list")
-def snapshots_list(store: StoreOption = "./var") -> None:
-    """Published snapshots, oldest first; * marks the one served."""
-    with _explained():
-        tables.snapshots(_store(store), out)
-
-
-@snapshots_app.command("show")
-def snapshots_show(snapshot: str, store: StoreOption = "./var") -> None:
-    """A snapshot's manifest as JSON."""
-    with _explained():
-        manifest = _store(store).manifest(snapshot)
-    sys.stdout.write(orjson.dumps(manifest, option=orjson.OPT_INDENT_2).decode() + "\n")
-
-
-@snapshots_app.command("verify")
-def snapshots_verify(
-    snapshot: Annotated[str | None, typer.Argument(help="Snapshot id. Default: all.")] = None, store: StoreOption = "./var"
-) -> None:
-    """Compare every file of a snapshot with its manifest; of all, also whether each that was ever served is there, and what says when."""
-    with _explained():
-        snapshots, damaged = _store(store), list[str]()
-        for name, found in [(snapshot, snapshots.verify(snapshot))] if snapshot else snapshots.verify_all():
-            if isinstance(found, Damaged):
-                damaged.append(str(found))
-            else:
-                out.print(f"{name}: {found} files as published", highlight=False)
-        if damaged:
-            raise Damaged("; ".join(damaged))
-
-
-@snapshots_app.command("rollback")
-def snapshots_rollback(
-    snapshot: Annotated[str, typer.Argument(help="Id of the snapshot to serve again.")], store: StoreOption = "./var"
-) -> None:
-    """Serve an earlier snapshot again, after verifying it. What was said in between stays on the record.
-
-    Until the next refresh that has something new to publish: stop the schedule for as long as it is to hold.
-    """
-    with _explained():
-        _store(store).switch(snapshot)
-    out.print(f"{snapshot} is served", highlight=False)
-
-
-@snapshots_app.command("prune")
-def snapshots_prune(
-    keep_days: Annotated[int, typer.Option(min=0, help="Leave whole what was published in so many days.")] = 90,
-    store: StoreOption = "./var",
-) -> None:
-    """Remove the posteriors of old snapshots, and snapshots that were never served. Every answer ever given can still be had."""
-    with _explained():
-        freed = _store(store).prune(timedelta(days=keep_days))
-    for name, size in freed.items():
-        out.print(f"{name}: {size / 1e6:,.1f} MB", highlight=False)
-    out.print(f"{sum(freed.values()) / 1e6:,.1f} MB freed", highlight=False)
-
-
-@keys_app.command("add")
-def keys_add(
-    name: Annotated[str, typer.Argument(help="Whose it is, such as risk-desk.")],
-    scope: Annotated[list[str] | None, typer.Option(help="read (default), what-if or admin; may be given several times.")] = None,
-    days: Annotated[int | None, typer.Option(min=1, help="Days after which it lapses. Default: never.")] = None,
-    store: StoreOption = "./var",
-) -> None:
-    """Make a key and print it, this once: only its hash is kept."""
-    from service.keys import Keys
-
-    with _explained():
-        text, key = Keys(SnapshotStore(store).store).add(name, tuple(scope or ["read"]), days)
-    out.print(text, highlight=False)
-    until = f", until {key.expires_at}" if key.expires_at else ""
-    talk.print(f"{key.id} for {name}: {', '.join(key.scopes)}{until}. Keep the key now: it cannot be shown again.", highlight=False)
-
-
-@keys_app.command("list")
-def keys_list(store: StoreOption = "./var") -> None:
-    """Keys by id, with scopes, expiry and whether they were revoked; never the keys themselves."""
-    from service.keys import Keys
-
-    with _explained():
-        tables.keys(Keys(SnapshotStore(store).store).all(), out)
-
-
-@keys_app.command("revoke")
-def keys_revoke(identity: Annotated[str, typer.Argument(help="Id of the key.")], store: StoreOption = "./var") -> None:
-    """Refuse a key from now on; servers hear of it within seconds."""
-    from service.keys import Keys
-
-    with _explained():
-        key = Keys(SnapshotStore(store).store).revoke(identity)
-    out.print(f"{key.id} ({key.name}) is revoked", highlight=False)
-
-
-@log_app.command("verify")
-def log_verify(store: StoreOption = "./var") -> None:
-    """Compare every file of the log with the hash that names it, and look for files that a receipt names and nobody has."""
-    with _explained():
-        from data.log import ReleaseLog
-
-        out.print(f"{ReleaseLog(Settings(store=store).log_place).verify()} files as written", highlight=False)
-
-
-@log_app.command("revisions")
-def log_revisions(as_of: AsOfOption = None, format: FormatOption = "table", store: StoreOption = "./var") -> None:
-    """How late each office's figures come, and how much they change afterwards."""
-    with _explained():
-        from data.log import ReleaseLog
-        from data.revisions import revisions
-
-        log = ReleaseLog(Settings(store=store).log_place)
-        table = revisions(log.releases("observations", log.horizon() if as_of is None else parse_instant(as_of)))
-    tables.revisions(table, format, out)
-
-
-@log_app.command("raw")
-def log_raw(
-    sha256: Annotated[str, typer.Argument(help="Of an ingested file, as its receipt names it, or the first 16 digits.")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="File to write.")],
-    store: StoreOption = "./var",
-) -> None:
-    """Write an ingested file as it came, so that it can be parsed again."""
-    with _explained():
-        from data.log import ReleaseLog
-
-        output.write_bytes(ReleaseLog(Settings(store=store).log_place).raw(sha256))
-    out.print(str(output), highlight=False)
-
-
-@log_app.command("compact")
-def log_compact(store: StoreOption = "./var") -> None:
-    """Merge the log's many small files into one a kind, which reads of few goods skip through. No answer changes."""
-    with _explained():
-        from data.log import ReleaseLog
-
-        merged = ReleaseLog(Settings(store=store).log_place).compact()
-    for kind, files in merged.items():
-        out.print(f"{kind}: {files} files {'as they were' if files < 2 else 'merged into one'}", highlight=False)
 
 
 def main() -> None:

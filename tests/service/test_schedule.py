@@ -21,8 +21,8 @@ from typer.testing import CliRunner
 
 from data.sources import fetch as fetching
 from service import schedule as schedules
-from service.cli import EXIT_BUSY, EXIT_GATE, EXIT_QUARANTINE, EXIT_STORE, EXIT_USAGE
 from service.cli import app as command
+from service.console import EXIT_BUSY, EXIT_GATE, EXIT_QUARANTINE, EXIT_STORE, EXIT_USAGE
 from service.schedule import DUE_DAY, Trigger, next_run, releases_due
 
 ROOT = Path(__file__).parents[2]
