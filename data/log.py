@@ -362,6 +362,10 @@ class ReleaseLog:
             told.append(self.store.text(LOOKED))
         return max(map(datetime.fromisoformat, told))
 
+    def latest(self) -> datetime:
+        """Now, or its horizon where that is earlier: what nobody asked another instant of is told as of."""
+        return min(datetime.now(UTC), self.horizon())
+
     def looked(self, now: datetime) -> None:
         """All publishers were asked, and what the log has by now is all they have."""
         self.store.write(LOOKED, now.isoformat().encode())

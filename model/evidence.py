@@ -5,7 +5,7 @@ in which any unit has a figure, only the sources in S are known, a source's evid
 of v that it makes, over all orders in which the sources could be learnt. The evidence of all sources adds up to v(all) - v(none) exactly,
 and each is a log Bayes factor given what came before it, averaged over the orders. v(none) is what the model would say had nothing been
 heard for a year, but for the parameters, which know all figures; and what an importer's other goods say is left out of all years at
-once. All of it is worked out on fewer draws than the published probabilities, from which v(all) differs by that.
+once. All of it is worked out on fewer draws than the published probability, at whose log odds it is set to end.
 
 Detectability: the probability that a squeeze of a given depth, begun :data:`SQUEEZE_MONTHS` months before the last figure, would by now be
 given a probability of one half or more, from the unit's own figures.
@@ -19,7 +19,7 @@ import numpy as np
 import xarray as xr
 from scipy.special import expit, logit
 
-from model.causes import causes
+from model.causes import CAUSES, causes
 from model.filtering import filtered
 from model.frame import Frame
 from model.kernel import MISSING, NU, POSITIVE, ZERO
@@ -87,6 +87,15 @@ def evidence(draws: list[Draw], f: Frame, space: States, cores: int = 1) -> xr.D
         {"evidence": (("unit", "source"), shares), "log_odds_before": ("unit", before), "log_odds_after": ("unit", after)},
         coords={"unit": f.coords["unit"], "source": list(SOURCES)},
     )
+
+
+def as_published(found: xr.Dataset, regimes: xr.Dataset) -> xr.Dataset:
+    """`found`, with log odds that end at those of the published probability, which is of more draws; the difference is put into what was
+    before."""
+    last = regimes["last_observed"].clip(0)
+    p = regimes["filtered"].isel(period=last).sel(cause=list(CAUSES[2:]), unit=found["unit"]).sum("cause")
+    off = logit(p.clip(_CLIP, 1 - _CLIP)).reset_coords(drop=True) - found["log_odds_after"]
+    return found.assign({name: found[name] + off for name in ("log_odds_before", "log_odds_after")})
 
 
 def _restricted(draw: Draw, f: Frame, space: States) -> np.ndarray:

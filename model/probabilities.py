@@ -90,10 +90,10 @@ def regime_table(
     smooth : without it, filtered probabilities stand in the place of smoothed ones, which from the last month with figures on they
     are.
 
-    Variables: ``<filtered|smoothed>`` (unit, period, cause), ``<..>_interval`` (unit, period, quantile) of
-    p(restricted) across draws, ``<..>_draws`` (draw, unit, period) float32, ``severity_<..>`` expected share withheld given
-    restricted, ``observed_kg``, ``counterfactual_kg`` (median, and ``_interval``), ``shortfall_kg`` (mean, ``_interval``),
-    ``is_observed``; on unit: ``data_through``, ``months_observed``, ``abstention`` ("" = answers).
+    Variables: ``<filtered|smoothed>`` (unit, period, cause), ``<..>_interval`` (unit, period, quantile) of p(restricted) across draws,
+    ``<..>_draws`` (draw, unit, period) float32, ``severity_<..>`` expected share withheld given restricted, ``observed_kg``,
+    ``counterfactual_kg`` (mean, and ``_interval``), ``shortfall_kg``, the latter less the former (and ``_interval``), ``is_observed``; on
+    unit: ``data_through``, ``months_observed``, ``abstention`` ("" = answers).
     """
     f, space = graph.frame, states(assumptions)
     rng = np.random.default_rng(computation.seed)
@@ -159,16 +159,16 @@ def _answers(out: dict[str, np.ndarray], severity: dict[str, np.ndarray]) -> dic
 
 
 def _amounts(counterfactual: np.ndarray, f: Frame) -> dict[str, tuple]:
-    observed = f.observed_kg
-    shortfall = counterfactual - observed
+    observed, expected = f.observed_kg, counterfactual.mean(0, dtype=float)
+    between = np.moveaxis(np.quantile(counterfactual, QUANTILES, axis=0), 0, -1)
     place = ("unit", "period")
     band = (*place, "quantile")
     return {
         "observed_kg": (place, observed),
-        "counterfactual_kg": (place, np.median(counterfactual, axis=0)),
-        "counterfactual_kg_interval": (band, np.moveaxis(np.quantile(counterfactual, QUANTILES, axis=0), 0, -1)),
-        "shortfall_kg": (place, shortfall.mean(0)),
-        "shortfall_kg_interval": (band, np.moveaxis(np.quantile(shortfall, QUANTILES, axis=0), 0, -1)),
+        "counterfactual_kg": (place, expected),
+        "counterfactual_kg_interval": (band, between),
+        "shortfall_kg": (place, expected - observed),
+        "shortfall_kg_interval": (band, between - observed[..., None]),
         "is_observed": (place, f.unit_kind != MISSING),
     }
 

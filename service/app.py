@@ -6,7 +6,7 @@ from datetime import timedelta
 from importlib.metadata import version
 from importlib.resources import files
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from fastapi.staticfiles import StaticFiles
 from starlette.types import Receive, Scope, Send
 
@@ -16,6 +16,7 @@ from service.holder import Holder
 from service.keys import Keys
 from service.metrics import Metrics
 from service.routes import router
+from service.routes.shared import known_parameters
 from service.settings import Settings, SettingsError
 from service.snapshots import NoSnapshot, SnapshotStore
 from service.what_if import WhatIf
@@ -49,7 +50,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.holder, app.state.metrics = holder, Metrics(holder)
     app.state.what_if = WhatIf(settings.store)
     app.state.webhook_private = settings.webhook_private
-    app.include_router(router)
+    app.include_router(router, dependencies=[Depends(known_parameters)])
     app.mount("/static", StaticFiles(directory=str(files("service").joinpath("static"))), name="static")
     errors.install(app)
     app.edge = Edge(super(_Service, app).__call__, holder, keys, app.state.metrics, needs_key(settings, keys), settings.rate)

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import sys
 import time
 from datetime import UTC, datetime
@@ -77,6 +78,7 @@ def ingest(
     """
     with explained():
         from data.log import ReleaseLog
+        from data.sources import Unrecognised
 
         if not paths and not accept:
             raise ValueError("name a file or a folder to ingest, or a finding to --accept")
@@ -84,10 +86,21 @@ def ingest(
         kinds = ("*.csv", "*.parquet", "*.json", "*.gz", "*.zip")
         if absent := [str(p) for p in paths or [] if not p.exists()]:
             raise ValueError(f"{absent[0]}: no such file or folder")
-        files = [f for p in paths or [] for f in (sorted(f for kind in kinds for f in p.glob(kind)) if p.is_dir() else [p])]
-        receipts = [log.ingest(path.read_bytes(), str(path), source) for path in files]
-        receipts += [log.accept(finding) for finding in accept or []]
-    tables.receipts(receipts, log.store, out, talk)
+        receipts: list[Any] = []
+        try:
+            for path in paths or []:
+                if path.is_dir():
+                    for file in sorted(f for kind in kinds for f in path.glob(kind)):
+                        try:
+                            receipts.append(log.ingest(file.read_bytes(), str(file), source))
+                        except Unrecognised as error:
+                            talk.print(f"{error}; passed over", highlight=False, markup=False, soft_wrap=True)
+                else:
+                    receipts.append(log.ingest(path.read_bytes(), str(path), source))
+            receipts += [log.accept(finding) for finding in accept or []]
+        finally:
+            if receipts:
+                tables.receipts(receipts, log.store, out, talk)
     if any(r.rejected or r.quarantined for r in receipts):
         raise typer.Exit(EXIT_QUARANTINE)
 
@@ -140,7 +153,7 @@ def observations(
         from data.log import ReleaseLog
 
         log = ReleaseLog(Settings(store=store).log_place)
-        known = log.as_of("observations", log.horizon() if as_of is None else parse_instant(as_of))
+        known = log.as_of("observations", log.latest() if as_of is None else parse_instant(as_of))
         tables.observations(known, _watch(config), unit, format, out)
 
 
@@ -229,6 +242,14 @@ def refresh(
         published = snapshots.load(done.snapshot)
         tables.regimes(published, out)
         tables.next_steps(published, settings, talk)
+        if len(switches := snapshots.switches()) > 1:
+            before = snapshots.manifest(switches[-2][1])
+            if before["as_of"] > published.meta["as_of"]:
+                talk.print(
+                    f"\nserved now is an earlier view than before, as of {published.meta['as_of'][:10]}; quietquota snapshots rollback "
+                    f"{before['id']} serves that of {before['as_of'][:10]} again",
+                    style="bold", highlight=False, soft_wrap=True,
+                )  # fmt: skip
         if held_back:
             raise failure(EXIT_QUARANTINE, f"published; rows of {', '.join(held_back)} were rejected or held back, as said above")
 
@@ -352,6 +373,10 @@ def serve(
         application = create_app(settings)
         keys = Keys(SnapshotStore(store).store)
         locked = needs_key(settings, keys)
+        try:
+            socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET).close()
+        except OSError as error:
+            raise ValueError(f"{host}:{port} cannot be listened on ({error.strerror}); --port takes another") from error
     where = f"http://{host}:{port}"
     talk.print(f"{where}/   answers: {where}/v1/regimes   API: {where}/docs   stop with Ctrl-C", highlight=False)
     if locked and not keys.known():

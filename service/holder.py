@@ -127,12 +127,13 @@ class Holder:
         """Why the current answer may not be the latest; None where there is no reason to think so."""
         if self._why or self._held is None:
             return self._why
-        refreshed = self._held.snapshot.published_at
-        if time.time() >= refreshed.timestamp() + self.stale_after.total_seconds():
-            refreshed = self._still_holds(self._held.snapshot.id) or refreshed
-        if time.time() < refreshed.timestamp() + self.stale_after.total_seconds():
+        # When it was published says nothing: an earlier view may be published now.
+        heard = datetime.fromisoformat(self._held.snapshot.meta["as_of"])
+        if time.time() >= heard.timestamp() + self.stale_after.total_seconds():
+            heard = self._still_holds(self._held.snapshot.id) or heard
+        if time.time() < heard.timestamp() + self.stale_after.total_seconds():
             return None
-        return f"not refreshed since {refreshed.isoformat(timespec='seconds')}"
+        return f"nothing released after {heard.isoformat(timespec='seconds')} is in it"
 
     def _still_holds(self, name: str) -> datetime | None:
         """When a refresh last found nothing newer than a snapshot; asked of the store from time to time."""

@@ -128,7 +128,7 @@ def log_revisions(as_of: AsOfOption = None, format: FormatOption = "table", stor
         from data.revisions import revisions
 
         log = ReleaseLog(Settings(store=store).log_place)
-        table = revisions(log.releases("observations", log.horizon() if as_of is None else parse_instant(as_of)))
+        table = revisions(log.releases("observations", log.latest() if as_of is None else parse_instant(as_of)))
     tables.revisions(table, format, out)
 
 

@@ -18,7 +18,7 @@ from data.config import Watch
 from data.panel import Panel
 from data.revisions import revisions
 from model.checks import LEFT_OUT, Check, jump_check, lost_check, outcome, records
-from model.evidence import detectability, evidence
+from model.evidence import as_published, detectability, evidence
 from model.held import DRAWS, held
 from model.layers import evaluated
 from model.probabilities import regime_table
@@ -59,7 +59,7 @@ def concluded(posterior: Posterior, panel: Panel, step: Step) -> xr.Dataset:
         regimes = regime_table(posterior.draws(c.probability_draws), posterior.graph, panel, a, c)
     with step("evidence"):
         few, seen, space = list(evaluated(posterior.graph, posterior.draws(c.evidence_draws))), posterior.graph.frame, states(a)
-        told = [evidence(few, seen, space, c.cores), detectability(few, seen, space, np.random.default_rng(c.seed))]
+        told = [as_published(evidence(few, seen, space, c.cores), regimes), detectability(few, seen, space, np.random.default_rng(c.seed))]
         return xr.merge([regimes, *(t.reindex(unit=regimes["unit"]) for t in told)], combine_attrs="override")
 
 
@@ -169,8 +169,8 @@ def behind(releases: pd.DataFrame, watch: Watch) -> dict[str, list[dict[str, Any
 
 def since_last(store: SnapshotStore, snapshot: Snapshot, figures: dict[str, list[dict[str, Any]]]) -> tuple[dict[str, Any], list[Check]]:
     """(what became of the answers since the last snapshot that can be read: ``since``, its id, null where there is none, ``as_of``, how
-    many ``releases`` are new, and ``units`` (:mod:`service.changes`); the checks of that). Where there was one and none can be read, nobody
-    can say what would be lost."""
+    many ``releases`` are new, and ``units`` (:mod:`service.changes`); the checks of that). Nothing is compared with a later view. Where
+    there was a snapshot and none can be read, nobody can say what would be lost."""
     unknown: dict[str, Any] = {"since": None, "as_of": None, "releases": 0, "units": []}
     try:
         last = store.last_good()
@@ -179,6 +179,9 @@ def since_last(store: SnapshotStore, snapshot: Snapshot, figures: dict[str, list
         return unknown, [jump_check([]), lost_check(0.0, "")]
     except Damaged as error:
         return unknown, [jump_check([]), lost_check(1.0, f"no snapshot of before can be read: {error}")]
+    if snapshot.meta["as_of"] < last.meta["as_of"]:
+        # An earlier view, asked for on purpose: figures that it does not know yet are no news.
+        return unknown, [jump_check([]), lost_check(0.0, "")]
     news = {}
     for unit, rows in figures.items():
         seen = {orjson.dumps(row) for row in known.get(unit, [])}

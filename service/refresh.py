@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -78,6 +78,8 @@ def refresh(
         @contextmanager
         def step(title: str) -> Iterator[Callable[[int, int], None]]:
             task = progress.add_task(title, total=None)
+            if not console.is_terminal:
+                console.print(title, highlight=False)  # a bar would be drawn at the end only
             with run.step(title):
                 yield lambda done, of: progress.update(task, completed=done, total=of)
             progress.update(task, total=1, completed=1)
@@ -90,13 +92,20 @@ def refresh(
                 run.know(fetched=fetching())
         unheard = bool(run.record.get("fetched")) and all(one["error"] for one in run.record["fetched"])
         with step("reading the log"):
-            instant = asked.as_of or min(datetime.now(UTC), log.horizon())
+            instant = asked.as_of or log.latest()
             if asked.as_of is None:
                 _forwards(store, instant)
             run.know(inputs=inputs | {"as_of": instant})
             panel, watch = read_panel(log, asked.watch, instant), asked.watch
             releases = log.releases("observations", instant, [hs for family in watch.families.values() for hs in family.hs])
             job = Job(log, store, replace(asked, assumptions=informed(asked.assumptions, releases)), panel, releases, run, step, alone)
+        heard_of = panel["covariates"].count(("unit", "period")) > 0
+        for name in panel["covariate"].values[~heard_of.values]:
+            console.print(
+                f"covariate {name}: the log has no row of it, so that it counts for nothing; is it spelt so?",
+                highlight=False,
+                soft_wrap=True,
+            )
         with step("deciding"):
             a, c = job.asked.assumptions, asked.computation
             decision = Decision("fit", "asked for") if asked.full else decide(store, panel, a, c, asked.accept_review)

@@ -58,7 +58,7 @@ class MonthAnswer(_Schema):
     observed_kg: float | None = Field(
         description=f"{_KG} Flow read off both customs offices; null where neither has a figure.", examples=[526000]
     )
-    counterfactual_kg: float | None = Field(description=f"{_KG} Median flow expected in the open regime.", examples=[1417000])
+    counterfactual_kg: float | None = Field(description=f"{_KG} Mean flow expected in the open regime.", examples=[1417000])
     counterfactual_kg_interval: list[float | None] = Field(
         min_length=2, max_length=2, description=f"{_KG} 5 % and 95 % quantile, one month's noise included.", examples=[[1010000, 1950000]]
     )
@@ -120,7 +120,7 @@ class Conditioning(_Schema):
     data_through: dict[str, str] = Field(description="Last month published, by reporter.", examples=[{"CHN": "2026-10", "JPN": "2026-09"}])
     gate: Literal["PASS", "REVIEW", "FAIL"] = Field(description="The model's checks; REVIEW was published by hand.", examples=["PASS"])
     stale: str | None = Field(
-        description="Why this may not be the latest: the store does not answer, a newer snapshot is damaged, no refresh for days. "
+        description="Why this may not be the latest: no store answers, a newer snapshot is damaged, nothing of the last days is in it. "
         "null: no reason to think so; always null where as_of was asked.",
         examples=["store unreachable"],
     )
@@ -210,7 +210,7 @@ class Shortfall(_Schema):
 
     period: Month
     observed_kg: float | None = Field(description=f"{_KG} null where neither office has a figure.", examples=[526000])
-    counterfactual_kg: float | None = Field(description=f"{_KG} Median flow expected in the open regime.", examples=[1417000])
+    counterfactual_kg: float | None = Field(description=f"{_KG} Mean flow expected in the open regime.", examples=[1417000])
     counterfactual_kg_interval: list[float | None] = Field(
         min_length=2, max_length=2, description=f"{_KG} 5 % and 95 % quantile, one month's noise included.", examples=[[1010000, 1950000]]
     )

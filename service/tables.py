@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from service.schemas import Delivery
 
 
+DEFAULT_STORE = "./var"
+
+
 def _table(*columns: tuple[str, str]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=0)
     for name, justify in columns:
@@ -49,7 +52,8 @@ def receipts(done: list["Receipt"], store: "Store", out: Console, talk: Console)
                 talk.print(f"  line {row['line']}: {row['column']} {row['value_found']!r} {row['reason']}", highlight=False, markup=False)
         for finding in r.findings if r.quarantined else []:
             talk.print(f"{finding['id']}: {finding['says']} ({finding['rows']} rows)", highlight=False, markup=False, soft_wrap=True)
-            place, how = f"{store.url}/quarantine/{finding['id']}.csv", f"quietquota ingest --accept {finding['id']}"
+            place = f"{store.url}/quarantine/{finding['id']}.csv"
+            how = f"quietquota ingest --accept {finding['id']}{_at(store.url.removesuffix('/log'))}"
             talk.print(f"  held back in {place}; if they are right: {how}", highlight=False, markup=False, soft_wrap=True)
         for note in r.notes:
             talk.print(f"{Path(r.file).name}: {note}", highlight=False, markup=False)
@@ -106,6 +110,11 @@ def checks(done: list["Check"], talk: Console) -> None:
     talk.print(table)
 
 
+def probability(p: float) -> str:
+    """In two digits; what is not sure is not said to be 0 or 1."""
+    return "<.01" if 0 < p < 0.005 else ">.99" if 0.995 <= p < 1 else f"{p:.2f}"
+
+
 def regimes(published: Published, out: Console) -> None:
     """The table of answers, and the sentence of its top row."""
     answering = sorted((r for r in published.answers if r["current"]), key=lambda r: -r["current"]["probability"])
@@ -122,8 +131,8 @@ def regimes(published: Published, out: Console) -> None:
         expected = c["counterfactual_kg"]
         share = f"{c['observed_kg'] / expected:.0%}" if expected else "-"
         shares = (f"{causes[k]:.2f}" for k in ("targeted", "product_wide", "disrupted", "open"))
-        now = f"{r['nowcast']['probability']:.2f}"
-        table.add_row(r["unit"], c["period"], f"{c['probability']:.2f}", f"{low:.2f}-{high:.2f}", *shares, share, now)
+        now = probability(r["nowcast"]["probability"])
+        table.add_row(r["unit"], c["period"], probability(c["probability"]), f"{low:.2f}-{high:.2f}", *shares, share, now)
     out.print(table)
     out.print("p = p(restricted), filtered = targ + wide, with its range over draws; now = nowcast for the as-of month", highlight=False)
     for (family, reason), importers in _by_reason(published.answers).items():
@@ -156,13 +165,15 @@ def explain(published: Published, unit: str, out: Console) -> None:
     row = next((r for r in published.answers if r["unit"] == unit), None)
     if row is None:
         raise NoSnapshot(f"no unit {unit!r} in snapshot {published.id}; see quietquota regimes")
+    meta = published.meta
+    out.print(f"snapshot {published.id}   data as of {meta['as_of'][:16]}Z   checks {meta['gate']}", highlight=False)
     out.print(row["sentence"], highlight=False, markup=False)
     names = ["month", "kind", "observed t", "expected t", "p(restr.)", "targeted", "wide", "disrupted", "open"]
     table = _table(*((n, "left" if n == "kind" else "right") for n in names))
     for m in [*[m for m in row["history"] if m["kind"] != "smoothed"][-12:], *row["ahead"]]:
         t = ["-" if m[k] is None else f"{m[k] / 1e3:,.0f}" for k in ("observed_kg", "counterfactual_kg")]
         shares = (f"{m['causes'][k]:.2f}" for k in ("targeted", "product_wide", "disrupted", "open"))
-        table.add_row(m["period"], m["kind"], *t, f"{m['probability']:.2f}", *shares)
+        table.add_row(m["period"], m["kind"], *t, probability(m["probability"]), *shares)
     if row["history"]:
         out.print(table)
     if row["onset"]:
@@ -170,10 +181,10 @@ def explain(published: Published, unit: str, out: Console) -> None:
     if row.get("evidence"):
         before, after = row["log_odds"]
         told = ", ".join(f"{name.replace('_', ' ')} {value:+.1f}" for name, value in row["evidence"].items())
-        out.print(f"evidence (log Bayes factors, last 12 months): {before:.1f}, {told} = {after:.1f} log odds", highlight=False)
+        out.print(f"log odds: {before:.1f} a year before, {told} (log Bayes factors of the last 12 months) = {after:.1f}", highlight=False)
     if row.get("detectability"):
         odds = ", ".join(f"{depth}: {share:.0%}" for depth, share in row["detectability"].items())
-        out.print(f"would a squeeze begun three months ago have been seen by now? {odds}", highlight=False)
+        out.print(f"would a squeeze begun three months ago be given p >= 0.5 by now? {odds}", highlight=False)
 
 
 def runs(done: list[dict[str, Any]], fmt: str, out: Console) -> None:
@@ -208,8 +219,13 @@ def keys(kept: list["Key"], out: Console) -> None:
     out.print(table)
 
 
+def _at(place: str) -> str:
+    """The option that names a store, where it is not the default."""
+    return "" if place in (DEFAULT_STORE, str(Path(DEFAULT_STORE).resolve())) else f" --store {place}"
+
+
 def next_steps(published: Published, settings: Settings, talk: Console) -> None:
-    store = "" if settings.store == "./var" else f" --store {settings.store}"
+    store = _at(settings.store)
     report = f"{settings.store}/snapshots/{published.id}/{REPORT}"
     talk.print(f"\nreport: {report}\nserve:  quietquota serve{store}   (or make serve), then GET /v1/regimes", highlight=False)
 

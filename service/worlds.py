@@ -19,13 +19,23 @@ RELEASE_DAYS = {"exporter": 20, "importer": 28}
 REVISED_AFTER_DAYS, REVISED_SHARE = 150, 0.3
 
 
+UNIT_MONTH = ("family", "importer", "period")
+"""What a truth and a forecast have in common."""
+
+
 def read_pair(folder: Path, forecasts: Path) -> tuple[str, pd.DataFrame, pd.DataFrame]:
     """(name, truth, forecasts) for :func:`model.scoring.score`."""
     path = folder / "truth.csv"
     for wanted in (path, forecasts):
         if not wanted.is_file():
             raise InputError(f"{wanted}: no such file")
-    return str(folder), pd.read_csv(path), pd.read_csv(forecasts)
+    truth, told = pd.read_csv(path), pd.read_csv(forecasts)
+    for which, table, wanted_columns in ((path, truth, UNIT_MONTH), (forecasts, told, ("as_of", *UNIT_MONTH, "probability"))):
+        if absent := [name for name in wanted_columns if name not in table]:
+            raise InputError(f"{which}: no column {', '.join(absent)}")
+    if told.merge(truth, on=list(UNIT_MONTH)).empty:
+        raise InputError(f"{forecasts}: speaks of no unit and month that {path} knows the truth of")
+    return str(folder), truth, told
 
 
 def write_world(world: World, folder: Path, seed: int) -> list[str]:

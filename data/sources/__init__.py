@@ -40,6 +40,10 @@ SOURCES = {
 }
 
 
+class Unrecognised(InputError):
+    """A file that no source can be told to read from its header."""
+
+
 def source_for(raw: bytes, name: str, asked: str | None = None) -> Source:
     """The source that reads this file: the one asked for, else the only one that recognises its header."""
     if asked is not None:
@@ -51,4 +55,4 @@ def source_for(raw: bytes, name: str, asked: str | None = None) -> Source:
             return source
     if raw[:1000].lstrip(b"\xef\xbb\xbf \r\n\t").lower().startswith((b"<!doctype", b"<html", b"<?xml")):
         raise InputError(f"{name}: a web page, and no table; open it in a browser to see what it says")
-    raise InputError(f"{name}: no source recognises its header; name one with --source ({', '.join(SOURCES)})")
+    raise Unrecognised(f"{name}: no source recognises its header; name one with --source ({', '.join(SOURCES)})")

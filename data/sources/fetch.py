@@ -62,6 +62,8 @@ class Fetched:
 
 def fetch(address: str, memory: Store, sleep: Callable[[float], None] = time.sleep) -> Fetched:
     """The file at `address`. memory : where it is kept what came last time, by address. Raises FetchError."""
+    if not address.startswith(("http://", "https://", SCHEME)):
+        raise FetchError(f"{address}: no address; one begins with https:// or {SCHEME}")
     kept = _kept(address)
     before = json.loads(memory.read(kept)) if memory.exists(kept) else {}
     headers = {"If-None-Match": before.get("etag"), "If-Modified-Since": before.get("last_modified")}

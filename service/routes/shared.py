@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import orjson
 from fastapi import Header, Path, Query, Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 
 from service.errors import PROBLEM, InvalidCursor, UnknownUnit
@@ -53,6 +54,17 @@ Cursor = Annotated[
 
 TEXTS = frozenset(("unit", "title", "abstention", "data_through", "as_of", "exporter", "importer", "family", "period", "kind", "snapshot"))
 """Columns of a list that are text; the others are numbers."""
+
+
+def known_parameters(request: Request) -> None:
+    """Raises RequestValidationError of a parameter that the route has not: a misspelt filter would filter nothing, and say so to no one."""
+    described = request.app.openapi()["paths"].get(request.scope["route"].path) if request.query_params else None
+    if described is None:
+        return  # nothing asked, or a page
+    known = {p["name"] for of in described.values() for p in of.get("parameters", []) if p["in"] == "query"}
+    why = f"no such parameter; there {'is' if len(known) == 1 else 'are'} {', '.join(sorted(known)) or 'none'}"
+    if unknown := [name for name in request.query_params if name not in known]:
+        raise RequestValidationError([{"loc": ("query", n), "msg": why, "input": request.query_params[n]} for n in unknown])
 
 
 EARLIEST = datetime(1000, 1, 1, tzinfo=UTC)

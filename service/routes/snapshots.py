@@ -127,8 +127,8 @@ def posterior(
         str | None, Query(description="Of a panel fitted in shards, the shard; netCDF.", pattern="^shard-[0-9]+$", examples=["shard-1"])
     ] = None,
 ) -> Response:
-    """`xarray.open_datatree("posterior.zarr.zip", engine="zarr")`, or `arviz.from_netcdf("posterior.nc")`: posterior, sample_stats,
-    panel, regimes."""
+    """Posterior, sample_stats, panel, regimes: `xarray.open_datatree(zarr.storage.ZipStore("posterior.zarr.zip"), engine="zarr",
+    consolidated=False)`, or `arviz.from_netcdf("posterior.nc")`."""
     store = request.app.state.holder.store
     name, caching = _named(request, snapshot)
     if shard is not None:

@@ -51,6 +51,12 @@ def waits():
     return []
 
 
+def test_what_is_no_address_is_not_asked_for(waits, memory):
+    with pytest.raises(FetchError, match=r"figures\.csv: no address; one begins with https://"):
+        fetch("figures.csv", memory, sleep=waits.append)
+    assert not waits
+
+
 def test_what_passes_is_waited_for_as_long_as_the_server_asks(server, waits, memory):
     server.answers = [(503, {}, b""), (429, {"Retry-After": "7"}, b""), (None, {}, b""), (200, {"ETag": '"1"'}, b"a,b\n")]
     fetched = fetch(server.address, memory, sleep=waits.append)

@@ -5,8 +5,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import xarray as xr
 
-from model.evidence import SOURCES, SQUEEZES, detectability, evidence, told_by
+from model.causes import CAUSES
+from model.evidence import SOURCES, SQUEEZES, as_published, detectability, evidence, told_by
 from model.graph import build
 from model.kernel import MISSING, POSITIVE, ZERO
 from model.layers import evaluator
@@ -33,6 +35,20 @@ def test_the_evidence_of_all_sources_is_the_change_of_the_log_odds(world, draw):
     found = evidence([draw], world.frame, SPACE)
     change = found["log_odds_after"] - found["log_odds_before"]
     np.testing.assert_allclose(found["evidence"].sum("source"), change, atol=1e-9)
+
+
+def test_evidence_ends_at_the_published_probability_and_adds_up_as_before(world, draw):
+    found, last = evidence([draw], world.frame, SPACE), world.frame.unit_kind.shape[1] - 1
+    units = [*world.frame.coords["unit"], "CHN.XXX.unseen"]
+    told = np.full((len(units), last + 1, len(CAUSES)), np.nan)
+    told[:-1] = [0.7, 0.1, 0.15, 0.05]
+    regimes = xr.Dataset(
+        {"filtered": (("unit", "period", "cause"), told), "last_observed": ("unit", [*[last] * (len(units) - 1), -1])},
+        coords={"unit": units, "cause": list(CAUSES)},
+    )
+    anchored = as_published(found, regimes)
+    np.testing.assert_allclose(anchored["log_odds_after"], np.log(0.2 / 0.8))
+    np.testing.assert_allclose(anchored["log_odds_after"] - anchored["log_odds_before"], found["evidence"].sum("source"), atol=1e-9)
 
 
 def test_with_every_source_known_nothing_is_changed(world, draw):

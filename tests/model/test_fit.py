@@ -108,6 +108,7 @@ def test_the_counterfactual_is_what_would_have_moved(regimes):
     np.testing.assert_allclose(np.median(japan["counterfactual_kg"]), np.exp(12), rtol=0.25)
     np.testing.assert_allclose(japan["shortfall_kg"].sum(), 12 * np.exp(12) * 0.85, rtol=0.25)
     assert (japan["shortfall_kg_interval"].sel(quantile=0.05) > 0).all()
+    np.testing.assert_allclose(japan["counterfactual_kg"] - japan["observed_kg"], japan["shortfall_kg"])
 
 
 def test_after_the_last_figure_the_probability_is_a_nowcast_that_forgets(regimes):

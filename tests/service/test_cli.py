@@ -1,6 +1,7 @@
 """The commands: what they print, where, and with which exit code."""
 
 import json
+import socket
 from pathlib import Path
 
 import pytest
@@ -39,13 +40,38 @@ def test_ingest_counts_rows_and_exits_5_when_some_were_kept_aside(tmp_path):
     assert "line 2: net_weight_kg '-5' is not a finite number >= 0" in result.stderr
 
 
+def test_of_a_folder_what_no_source_recognises_is_passed_over_and_said_and_a_file_that_was_named_is_an_error(tmp_path):
+    folder = tmp_path / "figures"
+    folder.mkdir()
+    (folder / "a.csv").write_bytes(simulated_csv(months=3))
+    (folder / "families.json").write_text('{"families": {}}')
+    (folder / "z.csv").write_bytes(csv("CHN,CHN,USA,850511,2015-01,5,,2015-02-20"))
+    result = run(app, ["ingest", str(folder), "--store", str(tmp_path / "var")])
+    assert (result.exit_code, "families.json: no source recognises its header" in result.stderr) == (0, True)
+    assert "a.csv" in result.stdout and "z.csv" in result.stdout
+    named = run(app, ["ingest", str(folder / "z.csv"), str(folder / "families.json"), "--store", str(tmp_path / "other")])
+    assert (named.exit_code, "z.csv" in named.stdout) == (2, True), "what was taken before is said all the same"
+
+
+def test_a_port_that_is_taken_is_a_usage_error_before_anything_is_promised(store):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        result = run(app, ["serve", "--port", port, "--store", store])
+    assert result.exit_code == 2
+    assert f"127.0.0.1:{port} cannot be listened on" in result.stderr and "answers:" not in result.stderr
+
+
 def test_observations_answers_as_of_and_refuses_past_the_horizon(tmp_path):
     path = tmp_path / "f.csv"
     path.write_bytes(csv("CHN,CHN,JPN,850511,2024-01,5,,2024-02-20", "CHN,CHN,JPN,850511,2024-01,6,,2024-06-20"))
     run(app, ["ingest", str(path), "--store", str(tmp_path)])
     early = run(app, ["observations", "--as-of", "2024-03-01", "--format", "json", "--store", str(tmp_path)])
     assert [r["net_weight_kg"] for r in json.loads(early.stdout)] == [5]
-    future = run(app, ["observations", "--as-of", "2999-01-01", "--store", str(tmp_path)])
+    path.write_bytes(csv("CHN,CHN,JPN,850511,2024-01,7,,2999-06-20"))
+    run(app, ["ingest", str(path), "--store", str(tmp_path)])
+    now = run(app, ["observations", "--format", "json", "--store", str(tmp_path)])
+    assert [r["net_weight_kg"] for r in json.loads(now.stdout)] == [6], "what is dated after now is not known yet"
+    future = run(app, ["observations", "--as-of", "2999-07-01", "--store", str(tmp_path)])
     assert (future.exit_code, "past the log's horizon" in future.stderr) == (2, True)
 
 
@@ -54,11 +80,13 @@ def test_a_refresh_of_which_nothing_can_be_answered_says_why_of_every_unit(tmp_p
     (tmp_path / "f.csv").write_bytes(csv(*rows))
     (tmp_path / "quietquota.toml").write_text(
         'exporter = "CHN"\nimporters = ["JPN"]\n[families.magnets]\ntitle = "Magnets"\nhs = ["850511"]\n'
+        '[covariates]\ntransition = ["grp"]\n'
     )
     run(app, ["ingest", str(tmp_path / "f.csv"), "--store", str(tmp_path)])
     result = run(app, ["refresh", "--config", str(tmp_path / "quietquota.toml"), "--store", str(tmp_path), "--as-of", "2024-08-01"])
     assert result.exit_code == 2
     assert "CHN.JPN.magnets: all 6 known figures are zero" in result.stderr
+    assert "covariate grp: the log has no row of it" in result.stderr
 
 
 def test_regimes_as_csv_has_the_forecast_columns_and_one_probability_a_month(store):

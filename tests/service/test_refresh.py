@@ -150,7 +150,7 @@ def test_the_report_is_one_file_without_network(done, settings):
     assert len(sources) >= 3 * 2 + 8, "three units with their neighbours, and eight pictures of the fit"
     assert all(source.startswith("data:image/") for source in sources)
     assert not [tag for tag in ("<script", "<link", "@import", "http://", "https://") if tag in page]
-    assert "This is the first snapshot" in page and "What this cannot tell you" in page
+    assert "it is the first snapshot" in page and "What this cannot tell you" in page
 
 
 def again(settings, as_of=AS_OF, **options):

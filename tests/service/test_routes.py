@@ -102,6 +102,14 @@ def test_history_as_published_says_what_was_said_each_time(client, store):
     assert [p["month"]["probability"] for p in client.get(f"{url}&limit=1").json()["publications"]] == [0.1]
 
 
+@pytest.mark.parametrize("path", ["regimes?min_prob=0.5", "regimes/CHN.JPN.magnets?asof=2026-01-01", "snapshots/current?x=1"])
+def test_a_parameter_that_a_route_has_not_is_refused_and_those_it_has_are_named(client, path):
+    answer = client.get(f"/v1/{path}")
+    assert answer.status_code == 422
+    assert "no such parameter; there" in answer.json()["detail"]
+    assert client.get("/?whatever=1").status_code == 200, "a page's address may be told anything"
+
+
 def test_evidence_adds_up_to_the_change_in_log_odds(client):
     told = client.get("/v1/regimes/CHN.JPN.magnets/evidence").json()["evidence"]
     assert sum(told["evidence"].values()) == pytest.approx(told["log_odds"][1] - told["log_odds"][0])

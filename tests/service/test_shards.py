@@ -199,9 +199,9 @@ def test_a_dask_cluster_says_what_local_processes_say_though_one_of_its_workers_
     progress, asked = [], tasks(settings, done.snapshot)
     if moment is sampling:
         few = Computation(draws=60, tune=60, probability_draws=50, cores=1)
-        asked = [replace(asked[0], computation=few, before=None, weigh=False), asked[1]]
+        asked = [replace(asked[0], computation=few, before=None, weigh=False)]
     local = run_all(asked, "local", 2, Folder(tmp_path / "local"), lambda *of: progress.append(of))
-    assert progress[-1] == (2, 2)
+    assert progress[-1] == (len(asked), len(asked))
     with (
         LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None) as cluster,
         ThreadPoolExecutor(1) as beside,
@@ -213,7 +213,7 @@ def test_a_dask_cluster_says_what_local_processes_say_though_one_of_its_workers_
     for name, one in local.items():
         same = [{key: v for key, v in of.told.items() if key not in ("seconds", "fitted_at")} for of in (one, there[name])]
         assert same[0] == same[1]
-    assert [one.told["decision"]["kind"] for one in local.values()] == ["fit" if moment is sampling else "weigh", "weigh"]
+    assert {one.told["decision"]["kind"] for one in local.values()} == {"fit" if moment is sampling else "weigh"}
     for task in asked:
         if local[task.name].told["gate"] != "FAIL":
             files = [put_aside(Folder(tmp_path / where), task).files for where in ("local", "dask")]

@@ -52,5 +52,10 @@ def test_whoever_knows_the_truth_is_scored_as_perfect_and_whoever_knows_the_base
         found[name] = json.loads(result.stdout)["retrospective"]
     assert found["perfect"]["skill"] == found["perfect"]["sure"] == [1, 1, 1]
     assert found["flat"]["auroc"] == [0.5, 0.5, 0.5]
+    said.assign(importer="XXX", probability=0.1).to_csv(tmp_path / "others.csv", index=False)
+    said.to_csv(tmp_path / "unsaid.csv", index=False)
+    for name, why in (("others", "speaks of no unit and month"), ("unsaid", "no column probability")):
+        refused = run(app, ["score", str(world), str(tmp_path / f"{name}.csv")])
+        assert (refused.exit_code, why in refused.stderr) == (2, True), refused.stderr
     missing = run(app, ["score", str(world), str(tmp_path / "no.csv")])
     assert (missing.exit_code, "no such file" in missing.stderr) == (2, True)
