@@ -148,7 +148,8 @@ def current_among(switches: list[tuple[datetime, str]], instant: datetime) -> st
     """The id that was current at `instant`. Raises NoSnapshot when that is before the first of `switches`."""
     found = bisect.bisect_right(switches, instant, key=lambda switch: switch[0])
     if not found:
-        raise NoSnapshot(f"nothing had been published at {instant.isoformat()}")
+        first = f"; the first was on {switches[0][0].isoformat(timespec='seconds')}" if switches else ""
+        raise NoSnapshot(f"nothing had been published at {instant.isoformat()}{first}")
     return switches[found - 1][1]
 
 

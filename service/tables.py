@@ -3,6 +3,7 @@
 import csv
 import io
 import sys
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ from rich.table import Table
 
 from service.forecasts import as_csv, forecast_rows
 from service.settings import Settings
-from service.snapshots import REPORT, Damaged, NoSnapshot, Published, SnapshotStore
+from service.snapshots import REPORT, Damaged, Published, SnapshotStore
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -164,7 +165,10 @@ def print_regimes(published: Published, fmt: str, out: Console) -> None:
 def explain(published: Published, unit: str, out: Console) -> None:
     row = next((r for r in published.answers if r["unit"] == unit), None)
     if row is None:
-        raise NoSnapshot(f"no unit {unit!r} in snapshot {published.id}; see quietquota regimes")
+        near = get_close_matches(unit, [r["unit"] for r in published.answers], 3)
+        raise ValueError(
+            f"no unit {unit!r} in snapshot {published.id}; {'is it ' + ' or '.join(near) if near else 'see quietquota regimes'}"
+        )
     meta = published.meta
     out.print(f"snapshot {published.id}   data as of {meta['as_of'][:16]}Z   checks {meta['gate']}", highlight=False)
     out.print(row["sentence"], highlight=False, markup=False)

@@ -55,4 +55,7 @@ def source_for(raw: bytes, name: str, asked: str | None = None) -> Source:
             return source
     if raw[:1000].lstrip(b"\xef\xbb\xbf \r\n\t").lower().startswith((b"<!doctype", b"<html", b"<?xml")):
         raise InputError(f"{name}: a web page, and no table; open it in a browser to see what it says")
-    raise Unrecognised(f"{name}: no source recognises its header; name one with --source ({', '.join(SOURCES)})")
+    if not raw.strip():
+        raise InputError(f"{name}: is empty")
+    header = raw[:200].partition(b"\n")[0].decode(errors="replace").strip()
+    raise Unrecognised(f"{name}: no source recognises its header ({header!r}); name one with --source ({', '.join(SOURCES)})")

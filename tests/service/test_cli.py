@@ -110,7 +110,8 @@ def test_regimes_as_a_table_fits_a_terminal_and_names_who_abstains(store):
 def test_explain_prints_the_sentence_and_refuses_an_unknown_unit(store):
     assert "says something" in run(app, ["explain", "CHN.JPN.magnets", "--store", store]).stdout
     unknown = run(app, ["explain", "CHN.JPN.tea", "--store", store])
-    assert (unknown.exit_code, "no unit 'CHN.JPN.tea'" in unknown.stderr) == (7, True)
+    assert (unknown.exit_code, "no unit 'CHN.JPN.tea'" in unknown.stderr) == (2, True)
+    assert "is it CHN.JPN.magnets" in run(app, ["explain", "CHN.JPN.magnet", "--store", store]).stderr
 
 
 def test_an_empty_store_and_a_damaged_snapshot_exit_7_with_what_to_do(store, tmp_path):
