@@ -116,7 +116,7 @@ def refresh(
         done = Outcome(None, [], [])
         if decision.kind != "nothing":
             if len(watch.units()) > asked.shard_units:
-                from service.shards import in_shards
+                from service.sharded import in_shards
 
                 decision, done = in_shards(job, decision)
             else:

@@ -23,7 +23,7 @@ from model.checks import SENSITIVE, power_scaling, replicated
 from model.snapshot import Snapshot
 from service.pages import templates
 
-ATTENTION, RECENT, FEWEST, MOST = 0.2, 12, 3, 40
+ATTENTION, RECENT, FEWEST, MOST = 0.2, 12, 8, 40
 """A unit has a page of its own where p(restricted) is or was at least so much in so many months; and so many units have one in any case,
 the likeliest, and no more than so many."""
 _MEAN, _EXPORTER, _IMPORTER, _BAND = "#1b1b1b", "#0072b2", "#d55e00", "#c6dbef"

@@ -34,7 +34,8 @@ from service.publication import titles
 from service.refresh import refresh
 from service.runs import latest
 from service.settings import Settings
-from service.shards import AHEAD, Done, Task, _checks, _result, _untried, part, plan, put_aside, run_all, said
+from service.sharded import _checks
+from service.shards import AHEAD, Done, Task, _result, part, plan, put_aside, run_all, said, untried
 from service.snapshots import SHARDS, SnapshotStore
 
 CODES = ("850511", "811292", "280530", "810197")
@@ -275,15 +276,15 @@ def test_a_shard_that_its_gate_refuses_is_tried_again_with_other_seeds_and_one_t
     refused, broken = Future(), Future()
     refused.set_result(Done({"name": "shard-1", "gate": "FAIL", "checks": []}, {"shards/shard-1.nc": b"0"}))
     broken.set_exception(OSError("no room"))
-    assert _untried(aside, task) == (task, set())
+    assert untried(aside, task) == (task, set())
     assert _result(broken, task, aside).told["gate"] == "FAIL"
-    assert _untried(aside, task) == (task, set())
+    assert untried(aside, task) == (task, set())
     assert _result(refused, task, aside).files == {}
-    again, marks = _untried(aside, task)
+    again, marks = untried(aside, task)
     assert again.computation.seed == COMPUTATION.seed + ATTEMPTS * SEED_STEP
     assert marks == {task.place + REFUSED} == set(aside.names("work"))
     done_with(aside)
-    assert _untried(aside, task)[0] == again, "also after the others were published"
+    assert untried(aside, task)[0] == again, "also after the others were published"
 
 
 @pytest.mark.slow
