@@ -53,11 +53,17 @@ def _said(url: str, as_of: str | None) -> Published:
     return snapshots.load(snapshots.current_at(parse_instant(as_of)) if as_of else None)
 
 
-def _watch(config: Path | None) -> Any:
-    from data.config import SAMPLE_CONFIG, read_watch
+def _config(given: Path | None) -> Path:
+    from data.config import SAMPLE_CONFIG
 
     here = Path("quietquota.toml")
-    return read_watch(config or (here if here.is_file() else SAMPLE_CONFIG))
+    return given or (here if here.is_file() else SAMPLE_CONFIG)
+
+
+def _watch(config: Path | None) -> Any:
+    from data.config import read_watch
+
+    return read_watch(_config(config))
 
 
 @app.command()
@@ -154,7 +160,10 @@ def observations(
 
         log = ReleaseLog(Settings(store=store).log_place)
         known = log.as_of("observations", log.latest() if as_of is None else parse_instant(as_of))
-        tables.observations(known, _watch(config), unit, format, out)
+        watch = _watch(config)
+        if unit is not None and unit not in (units := [name for name, *_ in watch.units()]):
+            raise ValueError(f"no unit {unit!r} in {_config(config)}; it has {', '.join(units)}")
+        tables.observations(known, watch, unit, format, out)
 
 
 @app.command()

@@ -66,10 +66,7 @@ def receipts(done: list["Receipt"], store: "Store", out: Console, talk: Console)
 
 def observations(known: "pd.DataFrame", watch: "Watch", unit: str | None, fmt: str, out: Console) -> None:
     if unit is not None:
-        units = {u: (i, f) for u, i, f in watch.units()}
-        if unit not in units:
-            raise ValueError(f"no unit {unit!r} in the configuration; it has {', '.join(units)}")
-        importer, family = units[unit]
+        importer, family = next((i, f) for u, i, f in watch.units() if u == unit)
         ours = known["hs_code"].str.startswith(watch.families[family].hs) & (known["exporter"] == watch.exporter)
         known = known[ours & (known["importer"] == importer)]
     known = known.sort_values(["exporter", "importer", "hs_code", "period", "reporter"])
