@@ -7,6 +7,8 @@ from importlib.metadata import version
 from importlib.resources import files
 
 from fastapi import Depends, FastAPI
+from fastapi.openapi.docs import get_swagger_ui_html
+from fastapi.responses import HTMLResponse
 from fastapi.staticfiles import StaticFiles
 from starlette.types import Receive, Scope, Send
 
@@ -29,6 +31,9 @@ snapshot is published, and any past answer can be had again with `as_of`. Quanti
 """
 
 
+SWAGGER = "swagger-ui-5.35.0"
+
+
 def create_app(settings: Settings | None = None) -> FastAPI:
     """Raises SettingsError where the settings would answer strangers without a key."""
     settings = settings or Settings()
@@ -46,15 +51,28 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         yield
         app.state.what_if.close()
 
-    app = _Service(title="quietquota", version=version("quietquota"), description=DESCRIPTION, lifespan=lifespan, redoc_url=None)
+    app = _Service(
+        title="quietquota", version=version("quietquota"), description=DESCRIPTION, lifespan=lifespan, docs_url=None, redoc_url=None
+    )  # fmt: skip
     app.state.holder, app.state.metrics = holder, Metrics(holder)
     app.state.what_if = WhatIf(settings.store)
     app.state.webhook_private = settings.webhook_private
     app.include_router(router, dependencies=[Depends(known_parameters)])
+    app.get("/docs", include_in_schema=False)(lambda: _documented(app))
     app.mount("/static", StaticFiles(directory=str(files("service").joinpath("static"))), name="static")
     errors.install(app)
     app.edge = Edge(super(_Service, app).__call__, holder, keys, app.state.metrics, needs_key(settings, keys), settings.rate)
     return app
+
+
+def _documented(app: FastAPI) -> HTMLResponse:
+    """Swagger's page, with its code from here: the service may stand where there is no way out."""
+    page = get_swagger_ui_html(
+        openapi_url="/openapi.json", title=app.title, swagger_js_url=f"/static/{SWAGGER}.js", swagger_css_url=f"/static/{SWAGGER}.css",
+        swagger_favicon_url="/static/icon.svg",
+    )  # fmt: skip
+    page.headers["Content-Security-Policy"] = "default-src 'self' 'unsafe-inline'; img-src 'self' data:; frame-ancestors 'none'"
+    return page
 
 
 class _Service(FastAPI):

@@ -89,7 +89,7 @@ class Edge:
             if message["type"] == "http.response.start":
                 told["status"], told["started"] = message["status"], True
                 has = {name.lower() for name, _ in message["headers"]}
-                add = extra if b"content-security-policy" in has or scope["path"] == "/docs" else [*extra, _CSP]
+                add = extra if b"content-security-policy" in has else [*extra, _CSP]
                 message["headers"] = [*message["headers"], *(h for h in add if h[0] not in has)]
             await send(message)
 

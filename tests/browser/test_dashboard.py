@@ -27,6 +27,15 @@ def test_a_page_loads_without_a_complaint_fits_its_window_and_axe_finds_nothing(
     accessible(page)
 
 
+def test_the_interface_is_described_without_asking_another_host(page, address):
+    asked = []
+    page.on("request", lambda r: asked.append(r.url))
+    settled(page, f"{address}/docs")
+    assert page.get_by_text("/v1/regimes/{unit}/what-if").count() == 1
+    assert page.wrong == []
+    assert asked and all(url.startswith((address, "data:")) for url in asked), asked
+
+
 def test_dark_and_light_are_two_looks(chromium, address):
     def paper(scheme):
         page = chromium.new_context(color_scheme=scheme).new_page()
