@@ -64,7 +64,8 @@ def known_parameters(request: Request) -> None:
     known = {p["name"] for of in described.values() for p in of.get("parameters", []) if p["in"] == "query"}
     why = f"no such parameter; there {'is' if len(known) == 1 else 'are'} {', '.join(sorted(known)) or 'none'}"
     if unknown := [name for name in request.query_params if name not in known]:
-        raise RequestValidationError([{"loc": ("query", n), "msg": why, "input": request.query_params[n]} for n in unknown])
+        # Its value is not repeated: it may be a key, put where none belongs.
+        raise RequestValidationError([{"loc": ("query", n), "msg": why, "input": ""} for n in unknown])
 
 
 EARLIEST = datetime(1000, 1, 1, tzinfo=UTC)

@@ -130,7 +130,7 @@ def test_api8_the_key_is_in_no_log_and_in_no_file(store, kept, caplog):
     assert len(ours) == 2
     assert not any(secret in line or secret[:-1] in line for line in ours)
     told = json.loads(ours[0])
-    assert (told["key"], told["status"], told["path"]) == (record.id, 200, "/v1/regimes")
+    assert (told["key"], told["status"], told["path"]) == (record.id, 422, "/v1/regimes"), "a key is no parameter"
     assert not any(secret.encode() in path.read_bytes() for path in store.store.root.rglob("*") if path.is_file())
 
 
