@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 
 import calls
@@ -139,7 +140,7 @@ def test_two_hundred_switches_under_load_give_no_failed_and_no_mixed_answer(tmp_
     store = SnapshotStore(tmp_path / "var")
 
     def publish(n):
-        return store.publish(META, [row | {"title": f"number {n}"} for row in UNITS], filled)
+        return store.publish(META | {"as_of": datetime.now(UTC).isoformat()}, [row | {"title": f"number {n}"} for row in UNITS], filled)
 
     order = [publish(0)]
     address, port = served_at(store)
