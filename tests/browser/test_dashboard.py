@@ -31,7 +31,7 @@ def test_the_interface_is_described_without_asking_another_host(page, address):
     asked = []
     page.on("request", lambda r: asked.append(r.url))
     settled(page, f"{address}/docs")
-    assert page.get_by_text("/v1/regimes/{unit}/what-if").count() == 1
+    page.get_by_text("/v1/regimes/{unit}/what-if").first.wait_for()
     assert page.wrong == []
     assert asked and all(url.startswith((address, "data:")) for url in asked), asked
 

@@ -168,57 +168,43 @@ def tasks(settings, snapshot):
     return found
 
 
-def sampling(frames):
-    """Whether a worker's stack is that of chains that are being drawn."""
-    return any("in carry_on" in frame for frame in frames)
-
-
-def weighing(frames):
-    return any("in reweighed" in frame for frame in frames)
-
-
-def killed_at(cluster, moment):
-    """Kills the first worker of `cluster` whose stack is seen to be at a `moment`; returns its process id."""
+def killed_in_a_fit(cluster):
+    """Kills the first worker of `cluster` whose stack is seen to be that of a chain that is being drawn; returns its process id."""
     from distributed import Client
 
     with Client(cluster.scheduler_address, set_as_default=False) as client:
         for _ in range(6000):
             stacks = client.call_stack(keys=[key for keys in client.processing().values() for key in keys])
-            if busy := [worker for worker, tasks in stacks.items() if any(moment(frames) for frames in tasks.values())]:
+            drawing = [w for w, tasks in stacks.items() if any("in _warmed_up" in frame for frames in tasks.values() for frame in frames)]
+            if drawing:
                 break
             time.sleep(0.05)
-        [victim] = [nanny.pid for nanny in cluster.workers.values() if nanny.worker_address == busy[0]]
+        [victim] = [nanny.pid for nanny in cluster.workers.values() if nanny.worker_address == drawing[0]]
     os.kill(victim, signal.SIGKILL)
     return victim
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("moment", [sampling, weighing], ids=["in a fit", "while it weighs"])
-def test_a_dask_cluster_says_what_local_processes_say_though_one_of_its_workers_is_killed(done, settings, tmp_path, moment):
+def test_a_dask_cluster_says_what_local_processes_say_though_one_of_its_workers_is_killed_in_a_fit(done, settings, tmp_path):
     from distributed import LocalCluster
 
-    progress, asked = [], tasks(settings, done.snapshot)
-    if moment is sampling:
-        few = Computation(draws=60, tune=60, probability_draws=50, cores=1)
-        asked = [replace(asked[0], computation=few, before=None, weigh=False)]
-    local = run_all(asked, "local", 2, Folder(tmp_path / "local"), lambda *of: progress.append(of))
-    assert progress[-1] == (len(asked), len(asked))
+    short = Computation(draws=60, tune=60, chains=1, probability_draws=50, cores=1)
+    progress, weighed = [], tasks(settings, done.snapshot)
+    task = replace(weighed[0], computation=short, before=None, weigh=False)
+    local = run_all([task], "local", 2, Folder(tmp_path / "local"), lambda *of: progress.append(of))
+    assert progress[-1] == (1, 1)
     with (
         LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None) as cluster,
         ThreadPoolExecutor(1) as beside,
     ):
-        killed = beside.submit(killed_at, cluster, moment)
+        killed = beside.submit(killed_in_a_fit, cluster)
         address = cluster.scheduler_address.replace("tcp://", "dask://")
-        there = run_all(asked, address, 2, Folder(tmp_path / "dask"), lambda *of: None)
+        there = run_all([task, weighed[1]], address, 2, Folder(tmp_path / "dask"), lambda *of: None)
         assert killed.result()
-    for name, one in local.items():
-        same = [{key: v for key, v in of.told.items() if key not in ("seconds", "fitted_at")} for of in (one, there[name])]
-        assert same[0] == same[1]
-    assert {one.told["decision"]["kind"] for one in local.values()} == {"fit" if moment is sampling else "weigh"}
-    for task in asked:
-        if local[task.name].told["gate"] != "FAIL":
-            files = [put_aside(Folder(tmp_path / where), task).files for where in ("local", "dask")]
-            assert files[0] and files[0] == files[1]
+    same = [{key: v for key, v in of[task.name].told.items() if key not in ("seconds", "fitted_at")} for of in (local, there)]
+    assert same[0] == same[1]
+    assert [there[t.name].told["decision"]["kind"] for t in (task, weighed[1])] == ["fit", "weigh"]
+    assert put_aside(Folder(tmp_path / "dask"), weighed[1]).files, "the other shard's work is not lost"
 
 
 @pytest.mark.slow
