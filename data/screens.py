@@ -123,7 +123,8 @@ def _unit_slips(fresh: pd.DataFrame, history: pd.DataFrame, usual: pd.DataFrame)
     # A whole file in other units has both offices in it.
     rose = up[judged.index].groupby(judged["period"], sort=False).transform("mean") >= MOST
     alone = up & ~rose.reindex(rows.index, fill_value=False)
-    up[_told_twice(rows[alone], rows, history)] = False
+    if alone.any():
+        up[_told_twice(rows[alone], rows, history)] = False
     for mask, what in ((up, "times"), (down, "part of")):
         for _, one in rows[mask].groupby(SERIES, sort=False):
             first = one.iloc[0]

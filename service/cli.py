@@ -92,17 +92,17 @@ def ingest(
         kinds = ("*.csv", "*.parquet", "*.json", "*.gz", "*.zip")
         if absent := [str(p) for p in paths or [] if not p.exists()]:
             raise ValueError(f"{absent[0]}: no such file or folder")
+        named = set(paths or [])
+        files = [f for p in paths or [] for f in (sorted(f for kind in kinds for f in p.glob(kind)) if p.is_dir() else [p])]
         receipts: list[Any] = []
         try:
-            for path in paths or []:
-                if path.is_dir():
-                    for file in sorted(f for kind in kinds for f in path.glob(kind)):
-                        try:
-                            receipts.append(log.ingest(file.read_bytes(), str(file), source))
-                        except Unrecognised as error:
-                            talk.print(f"{error}; passed over", highlight=False, markup=False, soft_wrap=True)
-                else:
-                    receipts.append(log.ingest(path.read_bytes(), str(path), source))
+            for file in files:
+                try:
+                    receipts.append(log.ingest(file.read_bytes(), str(file), source))
+                except Unrecognised as error:
+                    if file in named:
+                        raise
+                    talk.print(f"{error}; passed over", highlight=False, markup=False, soft_wrap=True)
             receipts += [log.accept(finding) for finding in accept or []]
         finally:
             if receipts:

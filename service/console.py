@@ -70,9 +70,7 @@ def explained() -> Iterator[None]:
         raise failure(code, str(error)) from error
 
 
-def parse_instant(text: str | None) -> datetime:
-    if text is None:
-        return datetime.now(UTC)
+def parse_instant(text: str) -> datetime:
     try:
         instant = datetime.fromisoformat(text)
     except ValueError as error:

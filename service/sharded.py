@@ -55,9 +55,8 @@ def in_shards(job: Job, decision: Decision) -> tuple[Decision, Outcome]:
             titles(of),
             asked.assumptions,
             one,
-            None,
-            weigh and f"{SHARDS}/{name}.nc" in held,
-            asked.accept_review,
+            weigh=weigh and f"{SHARDS}/{name}.nc" in held,
+            accept_review=asked.accept_review,
         )
         for name, of in shards.items()
     ]
