@@ -1,8 +1,9 @@
-"""Frame -> posterior draws: anchored start, NUTS, jumps between readings, everything seeded.
+"""Frame -> posterior draws: anchored start, Hamiltonian trajectories, jumps between readings, everything seeded.
 
-nutpie warms the chains up and finds steps and metric. A single chain goes on with it to the end: short chains, of which a backtest averages
-many. Several chains, which must agree, go on with jumps to where the others have been (:mod:`model.jumps`). Where a fit of the same
-structure was made before, its chains are carried on instead: what the next figures change is a month, and not steps or metric.
+nutpie warms the chains up and finds their steps. A single chain goes on with it to the end: short chains, of which a backtest averages
+many. Several chains, which must agree, go on in a metric of their own (:mod:`model.hmc`), with jumps to where the others have been
+(:mod:`model.jumps`). Where a fit of the same structure was made before, its chains are carried on instead: what the next figures change
+is a month, and not steps or metric.
 
 The graph round the kernels is compiled by XLA, which does not reorder sums: one seed gives the same draws with a cold and with a warm
 cache (docs/decisions/0014).
@@ -13,6 +14,7 @@ nutpie is imported where it samples: it brings all of ArviZ's plots and matplotl
 import dataclasses
 import inspect
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -26,8 +28,8 @@ import xarray as xr
 import model.xla  # noqa: F401 - tells JAX of the kernels
 from model.frame import Frame, contrasts, medians
 from model.graph import Equations, Graph, anchored_course, graph_of
-from model.jumps import Layout, Stretch, known, learnt, promising
-from model.nuts import STATS, Stage, Target, Tuning, joined, sample
+from model.hmc import STATS, Stage, Target, Tuning, joined, metric, sample
+from model.jumps import Halves, Layout, Stretch, known_levels, known_months, learnt, promising
 from model.spec import Assumptions, Computation
 
 if TYPE_CHECKING:
@@ -49,16 +51,17 @@ RHAT, ESS_A_CHAIN = 1.01, 100.0
 """When chains agree: Vehtari, Gelman, Simpson, Carpenter & Buerkner (2021), Bayesian Analysis 16(2)."""
 SEVERITIES = 3
 """How many of the severities, the mildest, a unit's level may jump by."""
-TRIES, SHARES = 12, (0.3, 0.5, 0.1, 0.1)
-"""Jumps tried before each draw, together a third of what the draw costs; and the shares of known levels, and of what was learnt of courses,
-levels, and both, of those of which there are any. A month of a course leaves the rarer of its two readings by no other way.
+TRIES, SHARES = 8, (0.2, 0.3, 0.3, 0.1, 0.1)
+"""Jumps tried before each draw; and the shares of known levels, of known months, and of what was learnt of courses, levels, and both, where
+there are any."""
+HALVED_TRIES = (4, 2)
+"""And between the two groups that draws of a coordinate fall into where chains do not agree, and where they did not before. Together they
+take half of what a draw costs.
 """
-UNSETTLED_TRIES = 12
-"""As many again of those that move what the chains do not agree in yet: of a hundred readings one or two keep them apart."""
-RIDGE = ("season", "season_family", "lunar", "lunar_family")
-"""What lies on a ridge: the new year's windows lie in two or three months of the year, and so are known less than their sums."""
-SHRINK = 100
-"""Draws that the diagonal metric counts for where the ridge's covariance is estimated."""
+RETUNED = (2, 4, 8)
+"""Quarters after which the metric is estimated anew, of what is kept, where that are more draws than before."""
+METRIC_DRAWS = 1000
+"""At so many of the draws, at most, gradients are asked for when a metric is estimated."""
 
 Progress = Callable[[int, int], None]
 
@@ -120,13 +123,19 @@ def continued(last: Fit, f: Frame) -> Left | None:
     place = Layout(_origin(last.graph.equations))
     if f.structure != old.structure or last.left.ends.shape[1] != place.size:
         return None
-    ends = last.left.ends.copy()
+    ends, metric = last.left.ends.copy(), last.left.tuning.metric.copy()
     moved = np.diff(anchored_course(f), axis=1, prepend=0.0)
     known = np.pad(old.family_seen, [(0, 0), (0, f.capacity - old.periods)])[:, : f.periods]
     for g, t in np.argwhere(f.family_seen & ~known):
         course = place["family_course"][g]
-        ends[:, course[t]] = ends[:, course[max(t - 1, 0)]] + moved[g, t]
-    return dataclasses.replace(last.left, ends=ends)
+        new, earlier = course[t], course[max(t - 1, 0)]
+        ends[:, new] = ends[:, earlier] + moved[g, t]
+        # Where nothing was seen it was as wide as its prior.
+        if metric.ndim == 1:
+            metric[new] = metric[earlier]
+        else:
+            metric[new], metric[:, new], metric[new, new] = 0.0, 0.0, metric[earlier, earlier]
+    return dataclasses.replace(last.left, ends=ends, tuning=dataclasses.replace(last.left.tuning, metric=metric))
 
 
 def fit(
@@ -160,8 +169,8 @@ def fit(
         if alone:
             stats = warm["sample_stats"].to_dataset()[list(STATS)]
             posterior = xr.DataTree.from_dict({"posterior": warm["posterior"].to_dataset(), "sample_stats": stats})
-            return Fit(posterior, graph, free, _left(warm, graph))
-        begun = _left(warm, graph)
+            return Fit(posterior, graph, free, _left(warm))
+        begun = _left(warm)
     stage, left = _with_jumps(compiled, graph, assumptions, computation, begun, rounds, lambda: tell(told + 1, total - later))
     return Fit(_expanded(compiled, graph, stage), graph, free, left)
 
@@ -192,7 +201,7 @@ def _warmed_up(compiled: Any, point: np.ndarray, c: Computation, draws: int, tel
     return tree
 
 
-def _left(warm: xr.DataTree, graph: Graph) -> Left:
+def _left(warm: xr.DataTree) -> Left:
     """What chains of nutpie leave."""
     stats = warm["sample_stats"].to_dataset()
     draws = stats["unconstrained_draw"].transpose("chain", "draw", ...).values
@@ -200,16 +209,18 @@ def _left(warm: xr.DataTree, graph: Graph) -> Left:
     scales = np.stack([_last_metric(warm, chain) for chain in range(len(draws))])
     steps = stats["step_size_bar"].transpose("chain", "draw").values[:, -1]
     stretches = tuple(Stretch.of(piece) for chain in draws for piece in (chain[:half], chain[half:]) if len(piece))
-    return Left(draws[:, -1], _tuned(steps, scales, draws, graph), stretches)
+    return Left(draws[:, -1], Tuning(steps, (scales**2).mean(0), 0), stretches)
 
 
-def _tuned(steps: np.ndarray, scales: np.ndarray, draws: np.ndarray, graph: Graph) -> Tuning:
-    """With the covariance of what lies on a ridge estimated from `draws`, (chain, draw, dimension)."""
-    place, values = Layout(_origin(graph.equations)), graph.model.rvs_to_values
-    ridge = np.concatenate([np.ravel(place[values[v].name]) for v in graph.model.free_RVs if v.name in RIDGE])
-    own = draws[..., ridge] - draws[..., ridge].mean(1, keepdims=True)
-    flat, usual = own.reshape(-1, ridge.size), (scales[:, ridge] ** 2).mean(0)
-    return Tuning(steps, scales, ridge, (flat.T @ flat + SHRINK * np.diag(usual)) / (len(flat) + SHRINK))
+def _retuned(tuning: Tuning, draws: np.ndarray, target: Target, cores: int) -> Tuning:
+    """With the metric of `draws`, (chain, draw, dimension), where they are more than it has been estimated from, and have moved."""
+    count = draws.shape[0] * draws.shape[1]
+    if count <= tuning.of or not draws.std(1).all():
+        return tuning
+    some = draws[:, :: -(-count // METRIC_DRAWS)].reshape(-1, draws.shape[2])
+    with ThreadPoolExecutor(cores) as pool:
+        slopes = np.stack(list(pool.map(lambda x: target.gradient(x)[1], some)))
+    return Tuning(tuning.steps, metric(draws, slopes), count)
 
 
 def _with_jumps(
@@ -219,47 +230,52 @@ def _with_jumps(
     names = inspect.getclosurevars(compiled._make_logp_func).nonlocals["logp_shared_names"]
     data = [compiled._shared_data[name] for name in names]
     density, gradient = _density(compiled._raw_logp_fn), compiled._make_logp_func()
-    origin = _origin(graph.equations)
-    target = Target(graph.model, origin, lambda x: float(density(x, *data)[0]), lambda x: gradient(x, **compiled._shared_data))
-    place, ends, earlier, stretches = Layout(origin), begun.ends, begun.stretches, list[Stretch]()
-    levels = promising(known(graph.frame, place, a.restricted[:SEVERITIES]), ends, target.density, c.cores)
+    target = Target(lambda x: float(density(x, *data)[0]), lambda x: gradient(x, **compiled._shared_data))
+    place, ends, tuning = Layout(_origin(graph.equations)), begun.ends, begun.tuning
+    earlier, stretches = begun.stretches, list[Stretch]()
+    all_known = known_levels(graph.frame, place, a.restricted[:SEVERITIES]), known_months(graph.frame, place)
+    levels, months = (promising(jumps, ends, target.density, c.cores) for jumps in all_known)
+    halves = Halves(target.density, c.cores)
 
-    def carry_on(length: int, seed: int, unsettled: np.ndarray) -> Stage:
-        """Every chain, with jumps to where any has been so far. unsettled : (dimension,), what the chains do not agree in."""
+    def carry_on(length: int, seed: int) -> Stage:
+        """Every chain, with jumps to where any has been so far."""
         nonlocal ends
         # All pairs anew: a jump out of a rare reading promises nothing until a chain has come to it.
         found = [promising(kind, ends, target.density, c.cores) for kind in learnt([*earlier, *stretches], graph.frame, place)]
-        some = [(jumps, share) for jumps, share in zip([levels, *found], SHARES, strict=True) if jumps]
+        some = [(jumps, share) for jumps, share in zip([levels, months, *found], SHARES, strict=True) if jumps]
         kinds = [(jumps, round(TRIES * share / sum(s for _, s in some))) for jumps, share in some]
-        kinds.append(([jump for jumps, _ in kinds for jump in jumps if unsettled[jump[0]].any()], UNSETTLED_TRIES))
-        stage = sample(target, ends, begun.tuning, kinds, length, seed, c.cores, tell)
+        kinds += zip((halves.new, halves.old), HALVED_TRIES, strict=True)
+        stage = sample(target, ends, tuning, kinds, length, seed, c.cores, tell)
         ends = stage.draws[:, -1]
         stretches.extend(Stretch.of(chain) for chain in stage.draws)
         return stage
 
-    apart = np.zeros(place.size, bool)
-    for n, length in enumerate(rounds):
-        carry_on(length, c.seed + 1 + n, apart)
+    learning = joined([carry_on(length, c.seed + 1 + n) for n, length in enumerate(rounds)])
+    halves.look(learning.draws, disagreement(learning.draws))
+    tuning = _retuned(tuning, learning.draws, target, c.cores)
     stages: list[Stage] = []
     while len(stages) < QUARTERS:
-        stages.append(carry_on(-(-c.draws // 4), c.seed + 100 * (len(stages) + 1), apart))
+        stages.append(carry_on(-(-c.draws // 4), c.seed + 100 * (len(stages) + 1)))
         kept = joined(stages[len(stages) // 3 :])
-        apart = unsettled(kept.draws)
-        if len(stages) > 1 and not apart.any():
+        apart = disagreement(kept.draws)
+        if len(stages) > 1 and apart.max() <= 1:
             break
-    tuning = _tuned(begun.tuning.steps, begun.tuning.scales, kept.draws, graph)
-    return kept, Left(ends, tuning, tuple(stretches))
+        halves.look(kept.draws, apart)
+        if len(stages) in RETUNED:
+            tuning = _retuned(tuning, kept.draws, target, c.cores)
+    return kept, Left(ends, _retuned(tuning, kept.draws, target, c.cores), tuple(stretches))
 
 
-def unsettled(draws: np.ndarray) -> np.ndarray:
-    """(dimension,) of (chain, draw, dimension): what would not pass the gate. Effective draws are asked for once all chains agree."""
+def disagreement(draws: np.ndarray) -> np.ndarray:
+    """(dimension,) of (chain, draw, dimension): how many times what the gate allows R-hat is above 1, and where chains agree in everything
+    how many times too few the effective draws are."""
     every = xr.Dataset({"x": (("chain", "draw", "dimension"), draws)})
     with np.errstate(all="ignore"):  # what has not moved at all has no variance, and is not settled
-        settled: np.ndarray = azs.rhat(every)["x"].values <= RHAT
-        if settled.all():  # they take four times as long as R-hat
+        apart: np.ndarray = np.nan_to_num((azs.rhat(every)["x"].values - 1) / (RHAT - 1), nan=np.inf)
+        if (apart <= 1).all():  # effective draws take four times as long
             fewest = np.minimum(*(azs.ess(every, method=method)["x"].values for method in ("bulk", "tail")))
-            settled = fewest >= ESS_A_CHAIN * len(draws)
-    return ~settled
+            apart = np.nan_to_num(ESS_A_CHAIN * len(draws) / fewest, nan=np.inf)
+    return apart
 
 
 @cache

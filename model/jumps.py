@@ -1,16 +1,18 @@
 r"""Jumps between readings: what a Hamiltonian trajectory does not cross.
 
 A family's month may be "all destinations moved" or "each did something of its own"; a series may have "started from a higher
-level" or "been cut". Such readings lie nats apart with a valley between, and a chain of NUTS stays in its own for hundreds of
+level" or "been cut". Such readings lie nats apart with a valley between, and a trajectory stays in its own for hundreds of
 draws. So between two draws each chain proposes, for one block b of parameters, all else kept,
 
 .. math:: \theta_b \to \theta_b \pm \Delta_b
 
-and the whole density decides (Metropolis). :math:`\Delta_b` is one of two things:
+and the whole density decides (Metropolis). :math:`\Delta_b` is one of three things:
 
 - *learnt*: chains that warmed up apart have come to rest in different readings, and where they differ is told by their means,
   :math:`\bar\theta^{(i)}_b - \bar\theta^{(j)}_b`, over one family and a span of months;
-- *known*: one unit's level over a span of years by the logarithm of a severity, "a higher base, and restricted ever since".
+- *known*: one unit's level over a span of years by the logarithm of a severity, "a higher base, and restricted ever since"; or one month
+  of a family's course, "nine tenths less for all, most of whom found ways of their own";
+- *halved*: where draws of one coordinate fall into two groups, the difference of their means, in that coordinate and all that go with it.
 
 Sign, block and difference do not depend on the state, and what is learnt is learnt before a stage of draws begins: within it the proposal
 is symmetric and the posterior is left as it is. Differences of past chains as proposals: ter Braak & Vrugt (2008), Statistics and
@@ -28,6 +30,16 @@ from model.frame import KNOT_MONTHS, Frame, contrasts
 
 APART = 1.5
 """Standard deviations (within a stretch) between two stretches' means from which they are taken for two readings."""
+
+MONTH = (1.0, 2.0, 3.0)
+"""Log kg by which a family's month may be read in another way."""
+
+GOES_WITH, CHANCE = 0.5, 4.0
+"""Standard deviations between two groups' means, and standard errors of the smaller group's, from which a coordinate goes with the one by
+which they are told apart."""
+
+SLOW, HALVES = 24, 60
+"""Coordinates at most in which two groups of draws are looked for at a time, and how many of these are kept, the last found."""
 
 LEAST = -8.0
 """Log ratio of densities below which a jump is not worth trying: it would be taken once in three thousand times."""
@@ -77,7 +89,13 @@ def learnt(stretches: Sequence[Stretch], f: Frame, place: Layout) -> list[Jumps]
     return kinds
 
 
-def known(f: Frame, place: Layout, severities: Sequence[float]) -> Jumps:
+def known_months(f: Frame, place: Layout) -> Jumps:
+    """Each month of each family's course in which something is seen of it, by each of :data:`MONTH`."""
+    months = place["family_course"][:, : f.periods][f.family_seen[:, : f.periods]]
+    return [(months[n : n + 1], np.array([by])) for n in range(len(months)) for by in MONTH]
+
+
+def known_levels(f: Frame, place: Layout, severities: Sequence[float]) -> Jumps:
     """Each unit's level over each run of knots, by each severity; the other series of its family stay where they are."""
     spread, found = contrasts(f.family_of), []
     knots = place["family_baseline"].shape[1]
@@ -97,6 +115,54 @@ def known(f: Frame, place: Layout, severities: Sequence[float]) -> Jumps:
             for severity in severities:
                 found.append((np.concatenate(block), -np.log1p(-severity) * np.concatenate(change)))
     return found
+
+
+def halved(draws: np.ndarray, coordinate: int) -> tuple[np.ndarray, np.ndarray]:
+    """The jump from the lower to the upper of the two groups that a coordinate's draws, of (chain, draw, dimension), fall into: those with
+    most of the variance between them (Otsu 1979, IEEE Transactions on Systems, Man and Cybernetics 9(1), 62-66)."""
+    every = draws.reshape(-1, draws.shape[2])
+    order = np.argsort(every[:, coordinate], kind="stable")
+    own, below = every[order, coordinate], np.arange(1, len(every))
+    sums = np.cumsum(own)
+    between = below * below[::-1] * ((sums[-1] - sums[:-1]) / below[::-1] - sums[:-1] / below) ** 2
+    count = below[np.argmax(between)]
+    difference = every[order[count:]].mean(0) - every[order[:count]].mean(0)
+    least = max(GOES_WITH, CHANCE / np.sqrt(min(count, len(every) - count)))
+    block = np.flatnonzero(np.abs(difference) > least * every.std(0))
+    return block, difference[block]
+
+
+class Halves:
+    """Jumps between two groups of draws, by the coordinate that tells them apart."""
+
+    def __init__(self, log_density: Callable[[np.ndarray], float], cores: int) -> None:
+        self._of: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+        self._new = 0
+        self._log_density, self._cores = log_density, cores
+
+    @property
+    def new(self) -> Jumps:
+        """Of the last look: where chains do not agree now."""
+        return self._all[len(self._of) - self._new :]
+
+    @property
+    def old(self) -> Jumps:
+        """Of earlier looks: where they agree since."""
+        return self._all[: len(self._of) - self._new]
+
+    @property
+    def _all(self) -> Jumps:
+        return list(self._of.values())
+
+    def look(self, draws: np.ndarray, apart: np.ndarray) -> None:
+        """Anew, in `draws` (chain, draw, dimension), where they are `apart` most, (dimension,); 1 or less is not apart."""
+        self._new = 0
+        for i in np.argsort(-apart)[:SLOW].tolist():
+            if apart[i] > 1:
+                self._of.pop(i, None)
+                for jump in promising([halved(draws, i)], draws[:, -1], self._log_density, self._cores):
+                    self._of[i], self._new = jump, self._new + 1
+        self._of = dict(list(self._of.items())[-HALVES:])
 
 
 def promising(jumps: Jumps, points: np.ndarray, log_density: Callable[[np.ndarray], float], cores: int) -> Jumps:
@@ -143,13 +209,12 @@ def _runs(flags: np.ndarray) -> list[tuple[int, int]]:
 
 
 def jumped(
-    x: np.ndarray, log_density: Callable[[np.ndarray], float], kinds: list[tuple[Jumps, int]], rng: np.random.Generator
+    x: np.ndarray, here: float, log_density: Callable[[np.ndarray], float], kinds: list[tuple[Jumps, int]], rng: np.random.Generator
 ) -> tuple[np.ndarray, int]:
-    """(where proposals lead from `x`, how many were accepted). kinds : jumps, and how many of them are tried."""
-    here, accepted = None, 0
+    """(where proposals lead from `x`, of log density `here`; how many were accepted). kinds : jumps, and how many of them are tried."""
+    accepted = 0
     for blocks, tries in kinds:
         for _ in range(tries if blocks else 0):
-            here = log_density(x) if here is None else here
             block, difference = blocks[rng.integers(len(blocks))]
             there = x.copy()
             there[block] += difference if rng.random() < 0.5 else -difference

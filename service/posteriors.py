@@ -19,10 +19,10 @@ from model.checks import ORDER, Check, figure_checks, outcome, records, run_chec
 from model.fit import Fit, Left, continued, fit
 from model.frame import Frame, frame
 from model.graph import Graph, graph_of
+from model.hmc import Tuning
 from model.jumps import Stretch
 from model.layers import draws_of
 from model.modes import screen
-from model.nuts import Tuning
 from model.pointwise import health
 from model.probabilities import abstentions
 from model.reweigh import Draws, reweighed
@@ -191,9 +191,8 @@ def kept(result: Fit) -> xr.DataTree:
         {
             "end": (("chain", "dimension"), left.ends),
             "step": ("chain", left.tuning.steps),
-            "scale": (("chain", "dimension"), left.tuning.scales),
-            "ridge": ("on_ridge", left.tuning.ridge),
-            "covariance": (("on_ridge", "with_ridge"), left.tuning.covariance),
+            "metric": (("dimension", "with_dimension")[: left.tuning.metric.ndim], left.tuning.metric),
+            "metric_draws": left.tuning.of,
             "stretch_mean": (("stretch", "dimension"), np.array([s.mean for s in left.stretches])),
             "stretch_variance": (("stretch", "dimension"), np.array([s.variance for s in left.stretches])),
         }
@@ -206,7 +205,7 @@ def _remembered(tree: xr.DataTree, graph: Graph) -> Fit:
     left = tree[GROUPS[2]].to_dataset()
     stretches = zip(left["stretch_mean"].values, left["stretch_variance"].values, strict=True)
     posterior = xr.DataTree.from_dict({name: tree[name].to_dataset() for name in GROUPS[:2]})
-    tuning = Tuning(*(left[name].values for name in ("step", "scale", "ridge", "covariance")))
+    tuning = Tuning(left["step"].values, left["metric"].values, int(left["metric_draws"]))
     leaves = Left(left["end"].values, tuning, tuple(Stretch(*of) for of in stretches))
     return Fit(posterior, graph, [v.name for v in graph.model.free_RVs], leaves)
 

@@ -3,7 +3,6 @@
 import dataclasses
 
 import numpy as np
-import pymc as pm
 import pytest
 import xarray as xr
 from scipy.stats import norm
@@ -11,8 +10,8 @@ from scipy.stats import norm
 from model.fit import Fit, Left, continued
 from model.frame import Frame, contrasts
 from model.graph import anchored_course, graph_of
-from model.jumps import Layout, Stretch, jumped, known, learnt, promising
-from model.nuts import Target, Tuning, sample
+from model.hmc import SHRINK, Target, Tuning, metric, sample
+from model.jumps import Halves, Layout, Stretch, halved, jumped, known_levels, known_months, learnt, promising
 from model.simulate import Design, simulate
 from model.spec import Assumptions
 
@@ -40,33 +39,62 @@ def slope(x: np.ndarray) -> tuple[float, np.ndarray]:
     return two_hills(x), np.array([-(x[0] + 6) * left - (x[0] - 6) * (1 - left), -x[1]])
 
 
-def tuned(steps: float, ridge: list[int], covariance: np.ndarray) -> Tuning:
-    return Tuning(np.full(2, steps), np.ones((2, 2)), np.array(ridge, int), covariance)
+def tuned(step: float, metric: np.ndarray) -> Tuning:
+    return Tuning(np.full(2, step), metric, 0)
 
 
 def hills(jumps, seed=1):
-    with pm.Model() as model:
-        pm.Flat("x", shape=2)
-    starts, tuning = np.array([[-6.0, 0.0], [6.0, 0.0]]), tuned(0.8, [], np.zeros((0, 0)))
-    return sample(Target(model, model.initial_point(), two_hills, slope), starts, tuning, [(jumps, 2)], 1500, seed, 2, lambda: None)
+    starts, tuning = np.array([[-6.0, 0.0], [6.0, 0.0]]), tuned(0.8, np.ones(2))
+    return sample(Target(two_hills, slope), starts, tuning, [(jumps, 2)], 1500, seed, 2, lambda: None)
+
+
+def ridge(x):
+    """Correlation .998: thirty times as long as it is wide."""
+    precision = np.linalg.inv(RIDGE)
+    return float(-0.5 * x @ precision @ x), -precision @ x
+
+
+RIDGE = np.array([[1.0, 0.998], [0.998, 1.0]])
 
 
 def test_a_metric_that_knows_a_ridge_crosses_it_in_a_few_steps_and_samples_the_same_posterior():
-    """Correlation .998: thirty times as long as it is wide."""
-    covariance = np.array([[1.0, 0.998], [0.998, 1.0]])
-    precision = np.linalg.inv(covariance)
-    with pm.Model() as model:
-        pm.Flat("x", shape=2)
-
-    def density(x):
-        return float(-0.5 * x @ precision @ x)
-
-    target = Target(model, model.initial_point(), density, lambda x: (density(x), -precision @ x))
     told = {}
-    for name, tuning in {"blind": tuned(0.05, [], np.zeros((0, 0))), "knowing": tuned(0.9, [0, 1], covariance)}.items():
-        told[name] = sample(target, np.zeros((2, 2)), tuning, [], 1000, 3, 2, lambda: None)
-        np.testing.assert_allclose(np.cov(told[name].draws.reshape(-1, 2).T), covariance, atol=0.15)
+    for name, tuning in {"blind": tuned(0.05, np.ones(2)), "knowing": tuned(0.9, RIDGE)}.items():
+        told[name] = sample(Target(lambda x: ridge(x)[0], ridge), np.zeros((2, 2)), tuning, [], 1500, 3, 2, lambda: None)
+        np.testing.assert_allclose(np.cov(told[name].draws.reshape(-1, 2).T), RIDGE, atol=0.15)
     assert told["knowing"].stats["n_steps"].mean() < told["blind"].stats["n_steps"].mean() / 4
+
+
+def test_a_metric_is_what_draws_and_gradients_spread_alike_in():
+    rng = np.random.default_rng(0)
+    draws = rng.multivariate_normal(np.zeros(2), RIDGE, (2, 400)) * [1, 50] + np.array([[[0.0, 0.0]], [[7.0, 300.0]]])
+    slopes = rng.standard_t(6, (500, 2)) @ np.array([[3.0, 1.0], [0.0, 0.1]])
+
+    def shrunk(covariance):
+        return (covariance + SHRINK * np.diag(np.diag(covariance))) / (1 + SHRINK)
+
+    about_their_own = (draws - draws.mean(1, keepdims=True)).reshape(-1, 2)
+    w = metric(draws, slopes)
+    there, here = (shrunk(np.cov(v.T, bias=True)) for v in (about_their_own, slopes))
+    np.testing.assert_allclose(w @ here @ w, there, rtol=1e-9)
+    # Of a normal distribution it is the covariance.
+    whole = rng.multivariate_normal(np.zeros(2), [[4.0, 1.0], [1.0, 1.0]], (1, 20_000))
+    found = metric(whole, -whole[0] @ np.linalg.inv([[4.0, 1.0], [1.0, 1.0]]))
+    np.testing.assert_allclose(np.diag(found), [4.0, 1.0], rtol=0.1)  # shrunk
+    assert 0.7 < found[0, 1] < 1
+
+
+def test_energy_is_conserved_by_small_steps_and_told_of_the_state_that_is_kept():
+    still = sample(Target(lambda x: ridge(x)[0], ridge), np.ones((2, 2)), tuned(0.01, RIDGE), [], 50, 3, 2, lambda: None)
+    fast = sample(Target(lambda x: ridge(x)[0], ridge), np.ones((2, 2)), tuned(1.9, RIDGE), [], 300, 3, 2, lambda: None)
+    assert (np.diff(still.draws, axis=1) != 0).any(-1).mean() > 0.99
+    rejected = (np.diff(fast.draws, axis=1) == 0).all(-1)
+    assert 0.1 < rejected.mean() < 0.95
+    np.testing.assert_allclose(fast.stats["logp"], [[ridge(x)[0] for x in chain] for chain in fast.draws])
+    assert (fast.stats["energy"] >= -fast.stats["logp"]).all()
+    assert not fast.stats["diverging"].any()
+    far = sample(Target(lambda x: ridge(x)[0], ridge), np.ones((2, 2)), tuned(90.0, RIDGE), [], 9, 3, 2, lambda: None)
+    assert far.stats["diverging"].all()
 
 
 def test_without_jumps_a_chain_stays_on_its_hill_and_with_them_it_spends_its_share_on_each():
@@ -90,16 +118,16 @@ def test_the_same_seed_gives_the_same_chain_and_another_seed_another():
 def test_a_jump_that_the_density_forbids_is_never_taken():
     x = np.array([0.5])
     at, accepted = jumped(
-        x, lambda v: 0.0 if v[0] < 1 else -np.inf, [([(np.array([0]), np.array([9.0]))], 1), ([], 3)], np.random.default_rng(0)
+        x, 0.0, lambda v: 0.0 if v[0] < 1 else -np.inf, [([(np.array([0]), np.array([9.0]))], 1), ([], 3)], np.random.default_rng(0)
     )
     assert at[0] <= x[0]
     assert accepted in (0, 1)
-    assert jumped(x, lambda v: 0.0, [([], 5), ([], 5)], np.random.default_rng(0)) == (x, 0)
+    assert jumped(x, 0.0, lambda v: 0.0, [([], 5), ([], 5)], np.random.default_rng(0)) == (x, 0)
 
 
 def test_a_known_jump_moves_one_units_level_by_the_severity_and_no_other_series(f, place):
     spread, size = contrasts(f.family_of), sum(v.size for v in place.values())
-    moves = known(f, place, (0.55,))
+    moves = known_levels(f, place, (0.55,))
     runs = len(f.coords["knot"]) * (len(f.coords["knot"]) + 1) // 2
     assert len(moves) == len(f.fitted) * runs
     for n, (block, difference) in enumerate(moves):
@@ -110,6 +138,13 @@ def test_a_known_jump_moves_one_units_level_by_the_severity_and_no_other_series(
         level = course[f.family_of] + spread @ step[place["contrast_baseline"]] @ f.knots.T
         np.testing.assert_allclose(level[f.unit != n // runs], 0, atol=1e-12)
         assert np.abs(level[f.unit == n // runs]).max() <= -np.log(0.45) + 1e-12
+
+
+def test_a_known_jump_of_a_month_moves_that_month_of_one_course_where_something_is_seen(f, place):
+    blocks = [block for block, _ in known_months(f, place)]
+    assert {len(block) for block in blocks} == {1}
+    seen = place["family_course"][:, : f.periods][f.family_seen[:, : f.periods]]
+    assert sorted(np.concatenate(blocks)) == sorted(np.repeat(seen, 3))
 
 
 def test_what_two_stretches_differ_in_is_proposed_whole_and_nothing_where_they_agree(f, place):
@@ -124,6 +159,29 @@ def test_what_two_stretches_differ_in_is_proposed_whole_and_nothing_where_they_a
     np.testing.assert_allclose(difference, 0.8, atol=0.05)
 
 
+def test_two_groups_of_draws_are_told_apart_with_all_that_goes_with_them_and_nothing_else():
+    rng = np.random.default_rng(0)
+    draws = rng.normal(0, 0.1, (2, 300, 3))
+    rare = np.array([40, 41, 42, 170, 171])
+    draws[1, rare] += [3.0, -1.0, 0.0]
+    block, difference = halved(draws, 0)
+    np.testing.assert_array_equal(block, [0, 1])
+    np.testing.assert_allclose(difference, [3.0, -1.0], atol=0.2)
+
+
+def test_halves_are_looked_for_where_chains_agree_least_and_the_oldest_are_forgotten(monkeypatch):
+    monkeypatch.setattr("model.jumps.HALVES", 2)
+    rng, found = np.random.default_rng(0), Halves(two_hills, 1)
+    draws = np.where(rng.random((2, 200, 1)) < 0.5, -6.0, 6.0) + rng.normal(0, 0.1, (2, 200, 2))
+    found.look(draws, np.array([3.0, 0.5]))
+    [(block, _)] = found.new
+    np.testing.assert_array_equal(block, [0, 1])
+    found.look(draws, np.array([0.2, 0.5]))
+    assert (len(found.old), len(found.new)) == (1, 0), "what has settled stays so by its jump"
+    found.look(rng.normal(0, 1e-3, (2, 200, 2)) * [1, 1], np.array([2.0, 2.0]))
+    assert (len(found.old), len(found.new)) == (0, 2)
+
+
 def test_only_jumps_that_promise_are_kept():
     here = np.array([[-6.0, 0.0]])
     across, nowhere = (np.array([0]), np.array([12.0])), (np.array([0]), np.array([30.0]))
@@ -132,15 +190,15 @@ def test_only_jumps_that_promise_are_kept():
 
 def test_chains_are_carried_to_new_months_as_their_destinations_moved_and_no_further(f, place):
     known = f.periods - 2
-    ends = np.random.default_rng(1).normal(size=(2, place.size))
-    last = Fit(
-        xr.DataTree(), dataclasses.replace(graph_of(f, A), frame=f.until(known)), [], Left(ends, tuned(1.0, [], np.zeros((0, 0))), ())
-    )
+    ends, wide = np.random.default_rng(1).normal(size=(2, place.size)), np.eye(place.size) + 0.1
+    last = Fit(xr.DataTree(), dataclasses.replace(graph_of(f, A), frame=f.until(known)), [], Left(ends, tuned(1.0, wide), ()))
     left = continued(last, f)
     moved = np.diff(anchored_course(f), axis=1)
     for g, course in enumerate(place["family_course"]):
         for t in np.flatnonzero(f.family_seen[g, known : f.periods]) + known:
             np.testing.assert_allclose(left.ends[:, course[t]], left.ends[:, course[t - 1]] + moved[g, t - 1])
+            alone = left.tuning.metric[course[t]]
+            assert (np.flatnonzero(alone), alone[course[t]]) == (course[t], wide[0, 0]), "it has been as wide as its prior"
     old = np.setdiff1d(np.arange(place.size), place["family_course"][:, known:])
     np.testing.assert_array_equal(left.ends[:, old], ends[:, old])
     assert f.family_seen[:, known:].any()

@@ -1,0 +1,168 @@
+r"""Hamiltonian trajectories with jumps between them.
+
+nutpie, which warms chains up, samples from beginning to end and lets nothing come between two draws. What follows goes on from its draws:
+with a random length of path, as Bou-Rabee & Sanz-Serna (2017), Annals of Applied Probability 27(4), 2159-2194, so that no direction is
+followed for whole periods; and with a metric of all dimensions, which a warm-up of some hundred draws does not yet know. The metric W, an
+estimate of the posterior's covariance, is the one in which draws and gradients of the log density spread alike:
+
+.. math:: W \operatorname{Cov}(\nabla \log p)\, W = \operatorname{Cov}(\theta)
+
+(nutpie's, which is diagonal, solves the same for variances). Trees of NUTS take 15 gradients a draw where half of them do
+(docs/decisions/0033).
+"""
+
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.linalg import cholesky, solve_triangular
+
+from model.jumps import Jumps, jumped
+
+PATH = (1.3, 2.3)
+"""Shortest and longest path, in standard deviations: a quarter of a period is 1.6."""
+DIVERGED = 1000.0
+"""Nats of energy."""
+SHRINK = 0.3
+"""What the diagonals weigh beside covariances of draws and gradients."""
+DENSE = 3000
+"""Dimensions from which on a metric is diagonal: a step would cost as much as a gradient, and a gigabyte."""
+STATS = ("diverging", "energy", "logp", "n_steps", "step_size")
+"""What is told of a draw, by nutpie's names."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """density : x -> log density. gradient : x -> (log density, its gradient). `x` is (dimension,), unconstrained."""
+
+    density: Callable[[np.ndarray], float]
+    gradient: Callable[[np.ndarray], tuple[float, np.ndarray]]
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """steps : (chain,) lengths, in standard deviations. metric : (dimension, dimension), or (dimension,), its diagonal. of : how many
+    draws it was estimated from; 0 for nutpie's.
+    """
+
+    steps: np.ndarray
+    metric: np.ndarray
+    of: int
+
+
+@dataclass(frozen=True)
+class Stage:
+    """draws : (chain, draw, dimension). stats : (chain, draw) each. jumped : share of proposed jumps that were accepted."""
+
+    draws: np.ndarray
+    stats: dict[str, np.ndarray]
+    jumped: float
+
+
+def joined(stages: Sequence[Stage]) -> Stage:
+    """Stages of equal length, one after the other."""
+    stats = {name: np.concatenate([s.stats[name] for s in stages], axis=1) for name in STATS}
+    return Stage(np.concatenate([s.draws for s in stages], axis=1), stats, float(np.mean([s.jumped for s in stages])))
+
+
+def metric(draws: np.ndarray, gradients: np.ndarray) -> np.ndarray:
+    """W of the module's docstring. draws : (chain, draw, dimension), each chain about its own mean, since chains may not have met yet.
+    gradients : (n, dimension), of the log density, at any of them."""
+    of_draws = (draws - draws.mean(1, keepdims=True)).reshape(-1, draws.shape[2])
+    of_slope = gradients - gradients.mean(0)
+    scale = np.sqrt(of_draws.std(0) / of_slope.std(0))
+    if scale.size > DENSE:
+        return scale**2
+    there, here = (_covariance(v) for v in (of_draws / scale, of_slope * scale))
+    root = cholesky(here, lower=True)
+    values, vectors = np.linalg.eigh(root.T @ there @ root)
+    half = solve_triangular(root, vectors * np.sqrt(np.sqrt(values)), lower=True, trans="T")
+    return (half @ half.T) * np.outer(scale, scale)
+
+
+def _covariance(centred: np.ndarray) -> np.ndarray:
+    """(dimension, dimension) of (n, dimension), shrunk towards its diagonal."""
+    own = centred.T @ centred / len(centred)
+    shrunk: np.ndarray = (own + SHRINK * np.diag(np.diag(own))) / (1 + SHRINK)
+    return shrunk
+
+
+class _Metric:
+    """Momenta and velocities."""
+
+    def __init__(self, metric: np.ndarray) -> None:
+        self._metric, self._root = metric, cholesky(metric, lower=True) if metric.ndim == 2 else np.sqrt(metric)
+
+    def momentum(self, rng: np.random.Generator) -> np.ndarray:
+        normal = rng.normal(size=len(self._metric))
+        drawn: np.ndarray = solve_triangular(self._root, normal, lower=True, trans="T") if self._root.ndim == 2 else normal / self._root
+        return drawn
+
+    def velocity(self, momentum: np.ndarray) -> np.ndarray:
+        moving: np.ndarray = self._metric @ momentum if self._metric.ndim == 2 else self._metric * momentum
+        return moving
+
+
+def sample(
+    target: Target,
+    starts: np.ndarray,
+    tuning: Tuning,
+    kinds: list[tuple[Jumps, int]],
+    draws: int,
+    seed: int,
+    cores: int,
+    tell: Callable[[], None],
+) -> Stage:
+    """`draws` of each chain from `starts` (chain, dimension), jumps of `kinds` before each; one thread a chain, the kernels and XLA run
+    without Python's lock. `tell` is called at each draw.
+    """
+    over, geometry = threading.Event(), _Metric(tuning.metric)
+
+    def chain(c: int) -> tuple[np.ndarray, list[dict[str, float]], int]:
+        rng = np.random.default_rng([seed, c])
+        x, visited, stats, accepted = starts[c], np.empty((draws, starts.shape[1])), [], 0
+        at = target.gradient(x)
+        for d in range(draws):
+            if over.is_set():
+                break
+            there, taken = jumped(x, at[0], target.density, kinds, rng)
+            if taken:
+                x, at = there, target.gradient(there)
+            x, at, told = _moved(x, at, target, geometry, tuning.steps[c], rng)
+            visited[d] = x
+            accepted += taken
+            stats.append(told)
+            tell()
+        return visited, stats, accepted
+
+    with ThreadPoolExecutor(cores) as pool:
+        try:
+            done = list(pool.map(chain, range(len(starts))))
+        finally:
+            over.set()  # whoever is told to stop need not wait for the rest
+    stats = {name: np.array([[told[name] for told in told_of] for _, told_of, _ in done]) for name in STATS}
+    tried = len(starts) * draws * sum(tries for jumps, tries in kinds if jumps)
+    return Stage(np.stack([v for v, _, _ in done]), stats, sum(n for *_, n in done) / max(1, tried))
+
+
+def _moved(
+    x: np.ndarray, at: tuple[float, np.ndarray], target: Target, geometry: _Metric, step: float, rng: np.random.Generator
+) -> tuple[np.ndarray, tuple[float, np.ndarray], dict[str, float]]:
+    """Where a trajectory from `x`, of log density and gradient `at`, ends, if that is accepted; the same there; and what is told of it."""
+    steps, step = max(1, round(rng.uniform(*PATH) / step)), step * rng.uniform(0.9, 1.1)
+    p = geometry.momentum(rng)
+    energy = 0.5 * p @ geometry.velocity(p) - at[0]
+    there, (density, slope), gone = x, at, 0
+    while gone < steps and np.isfinite(density):
+        gone += 1
+        p = p + 0.5 * step * slope
+        there = there + step * geometry.velocity(p)
+        density, slope = target.gradient(there)
+        p = p + 0.5 * step * slope
+    risen = 0.5 * p @ geometry.velocity(p) - density - energy
+    diverged = not risen < DIVERGED  # of NaN too
+    if not diverged and np.log(rng.random()) < -risen:
+        x, at, energy = there, (density, slope), energy + risen
+    return x, at, {"diverging": diverged, "energy": energy, "logp": at[0], "n_steps": gone, "step_size": step}
