@@ -29,7 +29,7 @@ import model.xla  # noqa: F401 - tells JAX of the kernels
 from model.frame import Frame, contrasts, medians
 from model.graph import Equations, Graph, anchored_course, graph_of
 from model.hmc import STATS, Stage, Target, Tuning, joined, metric, sample
-from model.jumps import Halves, Layout, Stretch, known_levels, known_months, learnt, promising
+from model.jumps import Jumps, Layout, Stretch, halved, known_levels, known_months, learnt, promising
 from model.spec import Assumptions, Computation
 
 if TYPE_CHECKING:
@@ -54,10 +54,8 @@ SEVERITIES = 3
 TRIES, SHARES = 8, (0.2, 0.3, 0.3, 0.1, 0.1)
 """Jumps tried before each draw; and the shares of known levels, of known months, and of what was learnt of courses, levels, and both, where
 there are any."""
-HALVED_TRIES = (4, 2)
-"""And between the two groups that draws of a coordinate fall into where chains do not agree, and where they did not before. Together they
-take half of what a draw costs.
-"""
+HALVED_TRIES = 6
+"""And between the two groups that draws of a coordinate fall into. Together they take half of what a draw costs."""
 RETUNED = (2, 4, 8)
 """Quarters after which the metric is estimated anew, of what is kept, where that are more draws than before."""
 METRIC_DRAWS = 1000
@@ -235,7 +233,7 @@ def _with_jumps(
     earlier, stretches = begun.stretches, list[Stretch]()
     all_known = known_levels(graph.frame, place, a.restricted[:SEVERITIES]), known_months(graph.frame, place)
     levels, months = (promising(jumps, ends, target.density, c.cores) for jumps in all_known)
-    halves = Halves(target.density, c.cores)
+    halves: Jumps = []
 
     def carry_on(length: int, seed: int) -> Stage:
         """Every chain, with jumps to where any has been so far."""
@@ -244,38 +242,36 @@ def _with_jumps(
         found = [promising(kind, ends, target.density, c.cores) for kind in learnt([*earlier, *stretches], graph.frame, place)]
         some = [(jumps, share) for jumps, share in zip([levels, months, *found], SHARES, strict=True) if jumps]
         kinds = [(jumps, round(TRIES * share / sum(s for _, s in some))) for jumps, share in some]
-        kinds += zip((halves.new, halves.old), HALVED_TRIES, strict=True)
+        kinds.append((halves, HALVED_TRIES))
         stage = sample(target, ends, tuning, kinds, length, seed, c.cores, tell)
         ends = stage.draws[:, -1]
         stretches.extend(Stretch.of(chain) for chain in stage.draws)
         return stage
 
     learning = joined([carry_on(length, c.seed + 1 + n) for n, length in enumerate(rounds)])
-    halves.look(learning.draws, disagreement(learning.draws))
+    halves = promising(halved(learning.draws), ends, target.density, c.cores)
     tuning = _retuned(tuning, learning.draws, target, c.cores)
     stages: list[Stage] = []
     while len(stages) < QUARTERS:
         stages.append(carry_on(-(-c.draws // 4), c.seed + 100 * (len(stages) + 1)))
         kept = joined(stages[len(stages) // 3 :])
-        apart = disagreement(kept.draws)
-        if len(stages) > 1 and apart.max() <= 1:
+        if len(stages) > 1 and not unsettled(kept.draws).any():
             break
-        halves.look(kept.draws, apart)
+        halves = promising(halved(kept.draws), ends, target.density, c.cores)
         if len(stages) in RETUNED:
             tuning = _retuned(tuning, kept.draws, target, c.cores)
     return kept, Left(ends, _retuned(tuning, kept.draws, target, c.cores), tuple(stretches))
 
 
-def disagreement(draws: np.ndarray) -> np.ndarray:
-    """(dimension,) of (chain, draw, dimension): how many times what the gate allows R-hat is above 1, and where chains agree in everything
-    how many times too few the effective draws are."""
+def unsettled(draws: np.ndarray) -> np.ndarray:
+    """(dimension,) of (chain, draw, dimension): what would not pass the gate. Effective draws are asked for once all chains agree."""
     every = xr.Dataset({"x": (("chain", "draw", "dimension"), draws)})
     with np.errstate(all="ignore"):  # what has not moved at all has no variance, and is not settled
-        apart: np.ndarray = np.nan_to_num((azs.rhat(every)["x"].values - 1) / (RHAT - 1), nan=np.inf)
-        if (apart <= 1).all():  # effective draws take four times as long
+        settled: np.ndarray = azs.rhat(every)["x"].values <= RHAT
+        if settled.all():  # they take four times as long as R-hat
             fewest = np.minimum(*(azs.ess(every, method=method)["x"].values for method in ("bulk", "tail")))
-            apart = np.nan_to_num(ESS_A_CHAIN * len(draws) / fewest, nan=np.inf)
-    return apart
+            settled = fewest >= ESS_A_CHAIN * len(draws)
+    return ~settled
 
 
 @cache

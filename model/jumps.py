@@ -12,7 +12,7 @@ and the whole density decides (Metropolis). :math:`\Delta_b` is one of three thi
   :math:`\bar\theta^{(i)}_b - \bar\theta^{(j)}_b`, over one family and a span of months;
 - *known*: one unit's level over a span of years by the logarithm of a severity, "a higher base, and restricted ever since"; or one month
   of a family's course, "nine tenths less for all, most of whom found ways of their own";
-- *halved*: where draws of one coordinate fall into two groups, the difference of their means, in that coordinate and all that go with it.
+- *halved*: where draws of one coordinate fall into two groups, the difference of their means, in that coordinate and all that goes with it.
 
 Sign, block and difference do not depend on the state, and what is learnt is learnt before a stage of draws begins: within it the proposal
 is symmetric and the posterior is left as it is. Differences of past chains as proposals: ter Braak & Vrugt (2008), Statistics and
@@ -38,8 +38,9 @@ GOES_WITH, CHANCE = 0.5, 4.0
 """Standard deviations between two groups' means, and standard errors of the smaller group's, from which a coordinate goes with the one by
 which they are told apart."""
 
-SLOW, HALVES = 24, 60
-"""Coordinates at most in which two groups of draws are looked for at a time, and how many of these are kept, the last found."""
+TWO, FEWEST, MOST = -0.05, 0.01, 12
+"""Score from which on draws fall into two groups (those of a normal distribution have 0, give or take a hundredth), share of them in the
+smaller group at least, and groups told apart at most."""
 
 LEAST = -8.0
 """Log ratio of densities below which a jump is not worth trying: it would be taken once in three thousand times."""
@@ -117,52 +118,38 @@ def known_levels(f: Frame, place: Layout, severities: Sequence[float]) -> Jumps:
     return found
 
 
-def halved(draws: np.ndarray, coordinate: int) -> tuple[np.ndarray, np.ndarray]:
-    """The jump from the lower to the upper of the two groups that a coordinate's draws, of (chain, draw, dimension), fall into: those with
-    most of the variance between them (Otsu 1979, IEEE Transactions on Systems, Man and Cybernetics 9(1), 62-66)."""
+def halved(draws: np.ndarray) -> Jumps:
+    """From one to the other of the two groups that a coordinate's draws, of (chain, draw, dimension), fall into, where they do: of at most
+    :data:`MOST` coordinates, those whose draws two normal distributions describe best."""
     every = draws.reshape(-1, draws.shape[2])
-    order = np.argsort(every[:, coordinate], kind="stable")
-    own, below = every[order, coordinate], np.arange(1, len(every))
-    sums = np.cumsum(own)
-    between = below * below[::-1] * ((sums[-1] - sums[:-1]) / below[::-1] - sums[:-1] / below) ** 2
-    count = below[np.argmax(between)]
-    difference = every[order[count:]].mean(0) - every[order[:count]].mean(0)
-    least = max(GOES_WITH, CHANCE / np.sqrt(min(count, len(every) - count)))
-    block = np.flatnonzero(np.abs(difference) > least * every.std(0))
-    return block, difference[block]
+    scored = sorted((*_two_groups(np.sort(own)), i) for i, own in enumerate(every.T))
+    found = []
+    for gain, count, i in scored[:MOST]:
+        if gain > TWO:
+            break
+        order, width = np.argsort(every[:, i], kind="stable"), every.std(0)
+        difference = every[order[count:]].mean(0) - every[order[:count]].mean(0)
+        least = max(GOES_WITH, CHANCE / np.sqrt(min(count, len(every) - count)))
+        block = np.flatnonzero(np.abs(difference) > least * width)
+        found.append((block, difference[block]))
+    return found
 
 
-class Halves:
-    """Jumps between two groups of draws, by the coordinate that tells them apart."""
-
-    def __init__(self, log_density: Callable[[np.ndarray], float], cores: int) -> None:
-        self._of: dict[int, tuple[np.ndarray, np.ndarray]] = {}
-        self._new = 0
-        self._log_density, self._cores = log_density, cores
-
-    @property
-    def new(self) -> Jumps:
-        """Of the last look: where chains do not agree now."""
-        return self._all[len(self._of) - self._new :]
-
-    @property
-    def old(self) -> Jumps:
-        """Of earlier looks: where they agree since."""
-        return self._all[: len(self._of) - self._new]
-
-    @property
-    def _all(self) -> Jumps:
-        return list(self._of.values())
-
-    def look(self, draws: np.ndarray, apart: np.ndarray) -> None:
-        """Anew, in `draws` (chain, draw, dimension), where they are `apart` most, (dimension,); 1 or less is not apart."""
-        self._new = 0
-        for i in np.argsort(-apart)[:SLOW].tolist():
-            if apart[i] > 1:
-                self._of.pop(i, None)
-                for jump in promising([halved(draws, i)], draws[:, -1], self._log_density, self._cores):
-                    self._of[i], self._new = jump, self._new + 1
-        self._of = dict(list(self._of.items())[-HALVES:])
+def _two_groups(ordered: np.ndarray) -> tuple[float, int]:
+    """By how much two normal distributions describe draws better than one does, at best: -2 log likelihood a draw, less than 0; and how
+    many are in the lower group. Kittler & Illingworth (1986), Pattern Recognition 19(1), 41-47."""
+    n = len(ordered)
+    fewest = max(10, round(FEWEST * n))
+    if n < 2 * fewest or ordered[0] == ordered[-1]:
+        return 0.0, 0
+    scaled = (ordered - ordered.mean()) / ordered.std()
+    below = np.arange(1, n)
+    sums, squares, above = np.cumsum(scaled)[:-1], np.cumsum(scaled**2)[:-1], n - below
+    lower, upper = (np.maximum(q / m - (s / m) ** 2, 1e-9) for s, q, m in ((sums, squares, below), (-sums, n - squares, above)))
+    share = below / n
+    cost = share * np.log(lower / share**2) + (1 - share) * np.log(upper / (1 - share) ** 2)
+    count = fewest + int(np.argmin(cost[fewest - 1 : n - fewest]))
+    return float(cost[count - 1]), count
 
 
 def promising(jumps: Jumps, points: np.ndarray, log_density: Callable[[np.ndarray], float], cores: int) -> Jumps:

@@ -11,7 +11,7 @@ from model.fit import Fit, Left, continued
 from model.frame import Frame, contrasts
 from model.graph import anchored_course, graph_of
 from model.hmc import SHRINK, Target, Tuning, metric, sample
-from model.jumps import Halves, Layout, Stretch, halved, jumped, known_levels, known_months, learnt, promising
+from model.jumps import Layout, Stretch, halved, jumped, known_levels, known_months, learnt, promising
 from model.simulate import Design, simulate
 from model.spec import Assumptions
 
@@ -159,27 +159,24 @@ def test_what_two_stretches_differ_in_is_proposed_whole_and_nothing_where_they_a
     np.testing.assert_allclose(difference, 0.8, atol=0.05)
 
 
-def test_two_groups_of_draws_are_told_apart_with_all_that_goes_with_them_and_nothing_else():
+@pytest.mark.parametrize(("share", "apart"), [(0.5, 3.0), (0.05, 1.0), (0.02, 3.0)])
+def test_two_groups_of_draws_are_told_apart_however_few_are_in_one_with_all_that_goes_with_them(share, apart):
     rng = np.random.default_rng(0)
-    draws = rng.normal(0, 0.1, (2, 300, 3))
-    rare = np.array([40, 41, 42, 170, 171])
-    draws[1, rare] += [3.0, -1.0, 0.0]
-    block, difference = halved(draws, 0)
-    np.testing.assert_array_equal(block, [0, 1])
-    np.testing.assert_allclose(difference, [3.0, -1.0], atol=0.2)
+    draws = rng.normal(0, 0.1, (2, 500, 3))
+    draws[rng.random((2, 500)) < share] += [apart, -2 * apart, 0.0]
+    found = halved(draws)
+    assert len(found) == 2
+    for block, difference in found:
+        np.testing.assert_array_equal(block, [0, 1])
+        np.testing.assert_allclose(np.abs(difference), [apart, 2 * apart], atol=0.1)
 
 
-def test_halves_are_looked_for_where_chains_agree_least_and_the_oldest_are_forgotten(monkeypatch):
-    monkeypatch.setattr("model.jumps.HALVES", 2)
-    rng, found = np.random.default_rng(0), Halves(two_hills, 1)
-    draws = np.where(rng.random((2, 200, 1)) < 0.5, -6.0, 6.0) + rng.normal(0, 0.1, (2, 200, 2))
-    found.look(draws, np.array([3.0, 0.5]))
-    [(block, _)] = found.new
-    np.testing.assert_array_equal(block, [0, 1])
-    found.look(draws, np.array([0.2, 0.5]))
-    assert (len(found.old), len(found.new)) == (1, 0), "what has settled stays so by its jump"
-    found.look(rng.normal(0, 1e-3, (2, 200, 2)) * [1, 1], np.array([2.0, 2.0]))
-    assert (len(found.old), len(found.new)) == (0, 2)
+def test_draws_of_one_hill_are_not_told_apart_and_what_has_not_moved_neither():
+    rng = np.random.default_rng(0)
+    assert halved(rng.normal(size=(2, 1000, 200))) == []
+    assert halved(rng.standard_t(8, size=(2, 1000, 50))) == []
+    assert halved(np.zeros((2, 100, 3))) == []
+    assert halved(rng.normal(size=(2, 4, 3))) == []
 
 
 def test_only_jumps_that_promise_are_kept():
