@@ -124,14 +124,15 @@ def halved(draws: np.ndarray) -> Jumps:
     every = draws.reshape(-1, draws.shape[2])
     scored = sorted((*_two_groups(np.sort(own)), i) for i, own in enumerate(every.T))
     found = []
-    for gain, count, i in scored[:MOST]:
-        if gain > TWO:
+    for score, count, i in scored[:MOST]:
+        if score > TWO:
             break
         order, width = np.argsort(every[:, i], kind="stable"), every.std(0)
         difference = every[order[count:]].mean(0) - every[order[:count]].mean(0)
         least = max(GOES_WITH, CHANCE / np.sqrt(min(count, len(every) - count)))
         block = np.flatnonzero(np.abs(difference) > least * width)
-        found.append((block, difference[block]))
+        if i in block:
+            found.append((block, difference[block]))
     return found
 
 
