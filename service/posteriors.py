@@ -211,8 +211,8 @@ def _remembered(tree: xr.DataTree, graph: Graph) -> Fit:
 
 
 def _carried(last: xr.DataTree, f: Frame, a: Assumptions, c: Computation) -> Left | None:
-    """What the fit behind a snapshot left, carried to `f`; None where that is of another structure, or of other chains."""
-    if GROUPS[2] not in last.children:
+    """What the fit behind a snapshot left, carried to `f`; None where that is of another structure, other chains, another sampler."""
+    if GROUPS[2] not in last.children or "metric" not in last[GROUPS[2]].data_vars:  # an earlier version left something else
         return None
     left = continued(_remembered(last, graph_of(frame(last["panel"].to_dataset(), a, capacity=f.capacity), a)), f)
     return left if left is not None and len(left.ends) == c.chains > 1 else None

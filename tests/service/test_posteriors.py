@@ -17,7 +17,7 @@ from data.store import Folder
 from model.frame import frame
 from model.spec import Assumptions, Computation
 from service.job import Asked
-from service.posteriors import REFUSED, _made, _place, _recalled, _tries, done_with
+from service.posteriors import REFUSED, _carried, _made, _place, _recalled, _tries, done_with
 from service.refresh import refresh
 from service.runs import last
 from service.snapshots import SnapshotStore
@@ -64,6 +64,11 @@ def test_a_fit_that_fails_its_checks_is_tried_once_more_with_more_draws_and_then
     assert [(one["draws"], one["gate"]) for one in record["attempts"]] == [(60, "FAIL"), (120, "FAIL")]
     assert [check["name"] for check in record["checks"] if check["outcome"] == "FAIL"], "why, is on record"
     assert len(store.store.names("work")) == 2 and all(name.endswith(REFUSED) for name in store.store.names("work"))
+
+
+def test_chains_that_an_earlier_version_left_are_not_carried_on():
+    last = xr.DataTree.from_dict({"left": xr.Dataset({"end": (("chain", "dimension"), np.zeros((2, 3))), "scale": ("chain", np.ones(2))})})
+    assert _carried(last, None, A, SHORT) is None
 
 
 def test_seeds_whose_fits_were_refused_are_not_tried_again_on_the_same_figures(tmp_path):
