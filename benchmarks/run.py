@@ -160,7 +160,7 @@ def scanned() -> Table:
         _whole(folder, "6")
         own, scan = _whole(folder, "6"), _whole(folder, "6", "scan")
         caches = _caches(folder)
-        steps = [in_a_process("end_to_end.py", "180", *which, **caches) for which in ([], ["scan"])]
+        steps = [in_a_process("end_to_end.py", "120", *which, **caches) for which in ([], ["scan"])]
     rows = []
     for name, told, warm in zip(("kernels, warm", "JAX scan"), (own, scan), steps, strict=True):
         compiling = told["pytensor"] + told["kernels"] + told["xla"]
