@@ -11,7 +11,6 @@ import json  # noqa: E402
 import os  # noqa: E402
 import sys  # noqa: E402
 
-import jax.numpy as jnp  # noqa: E402
 import problems  # noqa: E402
 from pytensor.link.jax.dispatch import jax_funcify  # noqa: E402
 from whole import scanned  # noqa: E402
@@ -25,8 +24,7 @@ def main(seconds: str, scan: str = "") -> None:
     if scan:
         jax_funcify.register(RegimeChain)(scanned)
     graph = problems.graph(problems.world())
-    compiled = fitting._compiled(graph.equations)
-    compiled = compiled.with_data(**{n: jnp.asarray(v) for n, v in graph.frame.data().items() if n in compiled._shared_data})
+    compiled = fitting._filled(graph)
 
     def told(steps: int, of: int) -> None:
         spent = time.perf_counter() - BEGAN

@@ -95,6 +95,12 @@ def _compiled(equations: Equations) -> Any:
     return nutpie.compile_pymc_model(equations.model, backend="jax", gradient_backend="jax", freeze_model=False, jitter_rvs=set())
 
 
+def _filled(graph: Graph) -> Any:
+    """The compiled equations, with the data of the graph's frame."""
+    compiled = _compiled(graph.equations)
+    return compiled.with_data(**{name: jnp.asarray(v) for name, v in graph.frame.data().items() if name in compiled._shared_data})
+
+
 def anchor(graph: Graph) -> np.ndarray:
     """(dimension,) where sampling starts, on the unconstrained scale: the prior's middle, with courses and levels on the data."""
     set_data(graph)
@@ -121,7 +127,7 @@ def continued(last: Fit, f: Frame) -> Left | None:
     place = Layout(_origin(last.graph.equations))
     if f.structure != old.structure or last.left.ends.shape[1] != place.size:
         return None
-    ends, metric = last.left.ends.copy(), last.left.tuning.metric.copy()
+    ends, wide = last.left.ends.copy(), last.left.tuning.metric.copy()
     moved = np.diff(anchored_course(f), axis=1, prepend=0.0)
     known = np.pad(old.family_seen, [(0, 0), (0, f.capacity - old.periods)])[:, : f.periods]
     for g, t in np.argwhere(f.family_seen & ~known):
@@ -129,11 +135,11 @@ def continued(last: Fit, f: Frame) -> Left | None:
         new, earlier = course[t], course[max(t - 1, 0)]
         ends[:, new] = ends[:, earlier] + moved[g, t]
         # Where nothing was seen it was as wide as its prior.
-        if metric.ndim == 1:
-            metric[new] = metric[earlier]
+        if wide.ndim == 1:
+            wide[new] = wide[earlier]
         else:
-            metric[new], metric[:, new], metric[new, new] = 0.0, 0.0, metric[earlier, earlier]
-    return dataclasses.replace(last.left, ends=ends, tuning=dataclasses.replace(last.left.tuning, metric=metric))
+            wide[new], wide[:, new], wide[new, new] = 0.0, 0.0, wide[earlier, earlier]
+    return dataclasses.replace(last.left, ends=ends, tuning=dataclasses.replace(last.left.tuning, metric=wide))
 
 
 def fit(
@@ -146,8 +152,7 @@ def fit(
     as many chains, and several; they are carried on, and there is no warm-up but that of the jumps.
     """
     graph = graph_of(f, assumptions)
-    compiled = _compiled(graph.equations)
-    compiled = compiled.with_data(**{name: jnp.asarray(v) for name, v in f.data().items() if name in compiled._shared_data})
+    compiled = _filled(graph)
     free = [v.name for v in graph.model.free_RVs]
     alone = computation.chains == 1
     watched, *rounds = (min(n, computation.draws) for n in (WATCHED, *ROUNDS))

@@ -122,12 +122,13 @@ def halved(draws: np.ndarray) -> Jumps:
     """From one to the other of the two groups that a coordinate's draws, of (chain, draw, dimension), fall into, where they do: of at most
     :data:`MOST` coordinates, those whose draws two normal distributions describe best."""
     every = draws.reshape(-1, draws.shape[2])
+    width = every.std(0)
     scored = sorted((*_two_groups(np.sort(own)), i) for i, own in enumerate(every.T))
     found = []
     for score, count, i in scored[:MOST]:
         if score > TWO:
             break
-        order, width = np.argsort(every[:, i], kind="stable"), every.std(0)
+        order = np.argsort(every[:, i], kind="stable")
         difference = every[order[count:]].mean(0) - every[order[:count]].mean(0)
         least = max(GOES_WITH, CHANCE / np.sqrt(min(count, len(every) - count)))
         block = np.flatnonzero(np.abs(difference) > least * width)

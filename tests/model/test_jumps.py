@@ -84,6 +84,14 @@ def test_a_metric_is_what_draws_and_gradients_spread_alike_in():
     assert 0.7 < found[0, 1] < 1
 
 
+def test_beyond_so_many_dimensions_a_metric_is_its_diagonal(monkeypatch):
+    rng = np.random.default_rng(0)
+    draws, slopes = rng.normal(0, [1.0, 4.0], (2, 400, 2)), rng.normal(0, [1.0, 0.25], (500, 2))
+    whole = np.diag(metric(draws, slopes))
+    monkeypatch.setattr("model.hmc.DENSE", 1)
+    np.testing.assert_allclose(metric(draws, slopes), whole, rtol=0.1)
+
+
 def test_energy_is_conserved_by_small_steps_and_told_of_the_state_that_is_kept():
     still = sample(Target(lambda x: ridge(x)[0], ridge), np.ones((2, 2)), tuned(0.01, RIDGE), [], 50, 3, 2, lambda: None)
     fast = sample(Target(lambda x: ridge(x)[0], ridge), np.ones((2, 2)), tuned(1.9, RIDGE), [], 300, 3, 2, lambda: None)
