@@ -45,7 +45,7 @@ WATCHED = 150
 """Draws a chain after nutpie's warm-up, by whose means readings are told apart."""
 ROUNDS = (60, 60)
 """Draws a chain, with jumps, after each of which the readings are looked for anew; they belong to the warm-up."""
-QUARTERS = 12
+QUARTERS = 24
 """At most so many times a quarter of the draws, until the chains agree in the later two thirds of them; the first third is warm-up then."""
 RHAT, ESS_A_CHAIN = 1.01, 100.0
 """When chains agree: Vehtari, Gelman, Simpson, Carpenter & Buerkner (2021), Bayesian Analysis 16(2)."""
@@ -62,6 +62,8 @@ METRIC_DRAWS = 1000
 """At so many of the draws, at most, gradients are asked for when a metric is estimated."""
 
 Progress = Callable[[int, int], None]
+Values = dict[str, np.ndarray]
+"""(chain, draw, ...) of each free variable, in the model's own terms."""
 
 
 @dataclass(frozen=True)
@@ -174,8 +176,8 @@ def fit(
             posterior = xr.DataTree.from_dict({"posterior": warm["posterior"].to_dataset(), "sample_stats": stats})
             return Fit(posterior, graph, free, _left(warm))
         begun = _left(warm)
-    stage, left = _with_jumps(compiled, graph, assumptions, computation, begun, rounds, lambda: tell(told + 1, total - later))
-    return Fit(_expanded(compiled, graph, stage), graph, free, left)
+    stage, values, left = _with_jumps(compiled, graph, assumptions, computation, begun, rounds, lambda: tell(told + 1, total - later))
+    return Fit(_named(graph, stage, values), graph, free, left)
 
 
 def _warmed_up(compiled: Any, point: np.ndarray, c: Computation, draws: int, tell: Progress) -> xr.DataTree:
@@ -228,8 +230,9 @@ def _retuned(tuning: Tuning, draws: np.ndarray, target: Target, cores: int) -> T
 
 def _with_jumps(
     compiled: Any, graph: Graph, a: Assumptions, c: Computation, begun: Left, rounds: list[int], tell: Callable[[], None]
-) -> tuple[Stage, Left]:
-    """Chains carried on from `begun`; what is learnt of the readings is learnt in `rounds`, which are left behind."""
+) -> tuple[Stage, Values, Left]:
+    """Chains carried on from `begun`, what they are in the model's own terms, and what they leave; what is learnt of the readings is learnt
+    in `rounds`, which are left behind."""
     names = inspect.getclosurevars(compiled._make_logp_func).nonlocals["logp_shared_names"]
     data = [compiled._shared_data[name] for name in names]
     density, gradient = _density(compiled._raw_logp_fn), compiled._make_logp_func()
@@ -256,27 +259,30 @@ def _with_jumps(
     learning = joined([carry_on(length, c.seed + 1 + n) for n, length in enumerate(rounds)])
     halves = promising(halved(learning.draws), ends, target.density, c.cores)
     tuning = _retuned(tuning, learning.draws, target, c.cores)
-    stages: list[Stage] = []
+    free = [v.name for v in graph.model.free_RVs]
+    stages, expanded = list[Stage](), list[Values]()
     while len(stages) < QUARTERS:
         stages.append(carry_on(-(-c.draws // 4), c.seed + 100 * (len(stages) + 1)))
-        kept = joined(stages[len(stages) // 3 :])
-        if len(stages) > 1 and not unsettled(kept.draws).any():
+        expanded.append(_expanded(compiled, free, stages[-1].draws))
+        later = slice(len(stages) // 3, None)
+        kept, values = joined(stages[later]), {n: np.concatenate([of[n] for of in expanded[later]], axis=1) for n in free}
+        if len(stages) > 1 and settled(values):
             break
         halves = promising(halved(kept.draws), ends, target.density, c.cores)
         if len(stages) in RETUNED:
             tuning = _retuned(tuning, kept.draws, target, c.cores)
-    return kept, Left(ends, _retuned(tuning, kept.draws, target, c.cores), tuple(stretches))
+    return kept, values, Left(ends, _retuned(tuning, kept.draws, target, c.cores), tuple(stretches))
 
 
-def unsettled(draws: np.ndarray) -> np.ndarray:
-    """(dimension,) of (chain, draw, dimension): what would not pass the gate. Effective draws are asked for once all chains agree."""
-    every = xr.Dataset({"x": (("chain", "draw", "dimension"), draws)})
+def settled(values: Values) -> bool:
+    """Would they pass the gate? It asks for what is published, and R-hat of distances from the median is another on another scale."""
+    chains, draws = next(iter(values.values())).shape[:2]
+    every = xr.Dataset({"x": (("chain", "draw", "value"), np.concatenate([v.reshape(chains, draws, -1) for v in values.values()], axis=2))})
     with np.errstate(all="ignore"):  # what has not moved at all has no variance, and is not settled
-        settled: np.ndarray = azs.rhat(every)["x"].values <= RHAT
-        if settled.all():  # they take four times as long as R-hat
-            fewest = np.minimum(*(azs.ess(every, method=method)["x"].values for method in ("bulk", "tail")))
-            settled = fewest >= ESS_A_CHAIN * len(draws)
-    return ~settled
+        if not (azs.rhat(every)["x"] <= RHAT).all():
+            return False
+        # They take four times as long as R-hat.
+        return all((azs.ess(every, method=method)["x"] >= ESS_A_CHAIN * chains).all() for method in ("bulk", "tail"))
 
 
 @cache
@@ -299,19 +305,21 @@ def _last_metric(warm: xr.DataTree, chain: int) -> np.ndarray:
     return metric
 
 
-def _expanded(compiled: Any, graph: Graph, stage: Stage) -> xr.DataTree:
-    """The draws by name, in the dimensions and coordinates of the model."""
+def _expanded(compiled: Any, free: list[str], draws: np.ndarray) -> Values:
+    """What `draws`, (chain, draw, dimension), are in the model's own terms."""
     expand = compiled._make_expand_func(0, 0, 0)
-    named = [[expand(x, **compiled._shared_data) for x in chain] for chain in stage.draws]
+    named = [[expand(x, **compiled._shared_data) for x in chain] for chain in draws]
+    return {name: np.array([[draw[name] for draw in chain] for chain in named]) for name in free}
+
+
+def _named(graph: Graph, stage: Stage, values: Values) -> xr.DataTree:
+    """`values` in the dimensions and coordinates of the model, and what is told of the draws."""
     chains, draws = stage.draws.shape[:2]
     of_draw = {"chain": np.arange(chains), "draw": np.arange(draws)}
-    values = {}
-    for v in graph.model.free_RVs:
-        array = np.array([[draw[v.name] for draw in chain] for chain in named])
-        dims = graph.model.named_vars_to_dims.get(v.name) or [f"{v.name}_dim_{n}" for n in range(array.ndim - 2)]
-        values[v.name] = (("chain", "draw", *dims), array)
-    used = {d for dims, _ in values.values() for d in dims}
+    dims = {n: graph.model.named_vars_to_dims.get(n) or [f"{n}_dim_{axis}" for axis in range(v.ndim - 2)] for n, v in values.items()}
+    used = {d for of in dims.values() for d in of}
     coords = of_draw | {d: list(v) for d, v in graph.model.coords.items() if d in used and v is not None}
+    arrays = {n: (("chain", "draw", *dims[n]), v) for n, v in values.items()}
     stats = xr.Dataset({name: (("chain", "draw"), v) for name, v in stage.stats.items()}, of_draw, {"jumped": stage.jumped})
     # ArviZ looks for the names of its dimensions.
-    return xr.DataTree.from_dict({"posterior": xr.Dataset(values, coords, {"sample_dims": ["chain", "draw"]}), "sample_stats": stats})
+    return xr.DataTree.from_dict({"posterior": xr.Dataset(arrays, coords, {"sample_dims": ["chain", "draw"]}), "sample_stats": stats})
