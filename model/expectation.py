@@ -6,7 +6,7 @@ import numpy as np
 import pymc as pm
 import pytensor.tensor as pt
 
-from model.frame import Frame, contrasts
+from model.frame import Frame, Helmert
 from model.kernel import POSITIVE
 from model.reading import paid_back
 from model.spec import Assumptions
@@ -36,17 +36,17 @@ def baselines(a: Assumptions, f: Frame, data: Data, log_noise: Any) -> tuple[Any
         dims=("family", "knot"),
     )
     course = pt.dot(family, f.knots.T)
-    spread = contrasts(f.family_of)
-    if not spread.size:
+    if not f.coords["contrast"].size:
         return course, pt.zeros((len(f.unit), f.capacity))
-    drift = pm.LogNormal("drift", *a.drift) * pt.sqrt(pt.dot(spread.T**2, pt.exp(2 * log_noise)))
+    helmert = Helmert(f.family_of)
+    drift = pm.LogNormal("drift", *a.drift) * pt.sqrt(helmert.squared(pt.exp(2 * log_noise)))
     contrast = pm.RandomWalk(
         "contrast_baseline",
-        init_dist=pm.Normal.dist(pt.dot(spread.T, data["usual"]), 1.0),
+        init_dist=pm.Normal.dist(helmert.of(data["usual"]), 1.0),
         innovation_dist=pm.StudentT.dist(nu=a.drift_tail, mu=0, sigma=drift),
         dims=("contrast", "knot"),
     )
-    return course, pt.dot(spread, pt.dot(contrast, f.knots.T))
+    return course, pt.dot(helmert.spread(contrast), f.knots.T)
 
 
 def calendar(a: Assumptions, f: Frame, data: Data) -> Any:

@@ -204,6 +204,45 @@ def contrasts(family: np.ndarray) -> np.ndarray:
     return np.array(columns).reshape(-1, len(family)).T
 
 
+class Helmert:
+    """The sums of :func:`contrasts`, of arrays and tensors, without the matrix: that has the square of the number of series in numbers."""
+
+    def __init__(self, family: np.ndarray) -> None:
+        order = np.argsort(family, kind="stable")
+        sizes = np.bincount(family)[family]
+        rank = np.empty(len(family), int)
+        rank[order] = np.arange(len(family)) - np.searchsorted(family[order], family[order])
+        # Contrasts lie by family and rank, and the first of a family has none.
+        before = np.searchsorted(family[order], family) - np.searchsorted(np.unique(family), family)
+        self._end, self._from, self._rank = before + sizes - 1, before + rank, rank
+        self._at = np.flatnonzero(rank[order])
+        self._order, self._own = order, rank[order][self._at]
+        self._weight = 1 / np.sqrt(self._own * (self._own + 1.0))
+
+    def spread(self, contrast: Any) -> Any:
+        """(series, n) of (contrast, n): the matrix times it."""
+        scaled = self._weight[:, None] * contrast
+        sums = scaled.cumsum(0)
+        # Up to one before the first is the sum of none.
+        upto_end, upto_own = (sums[np.maximum(at - 1, 0)] * (at > 0.0)[:, None] for at in (self._end, self._from))
+        return upto_end - upto_own - self._rank[:, None] * scaled[np.maximum(self._from - 1, 0)]
+
+    def of(self, values: Any) -> Any:
+        """(contrast,) of (series,): the matrix' transpose times it."""
+        return self._weight * self._summed(values, -self._own)
+
+    def squared(self, values: Any) -> Any:
+        """(contrast,) of (series,): the transpose of the matrix of squares times it."""
+        return self._weight**2 * self._summed(values, self._own**2)
+
+    def _summed(self, values: Any, own: np.ndarray) -> Any:
+        """Of each contrast, the sum over earlier series of its family, and `own` times its own."""
+        by_family = values[self._order]
+        sums = by_family.cumsum(0)
+        started = self._at - self._own
+        return sums[self._at - 1] - (sums - by_family)[started] + own * by_family[self._at]
+
+
 def _present(labels: np.ndarray, order: np.ndarray) -> tuple[list[str], np.ndarray]:
     """The labels that occur, in the panel's order, and each label's index among them."""
     present = [str(o) for o in order if o in labels]
@@ -266,7 +305,7 @@ def frame(panel: Panel, assumptions: Assumptions, like: "Frame | None" = None, c
         "driver": [*names, *(f"{n} rise" for n in names)],
         "lead": np.arange(assumptions.covariate_leads + 1),
         "knot": np.arange(len(knot_basis(room, upto=room + KNOT_MONTHS).T)),
-        "contrast": np.arange(contrasts(family[unit]).shape[1]),
+        "contrast": np.arange(len(unit) - len(np.unique(family[unit]))),
         "exit": list(EXITS),
     }
     return Frame(

@@ -17,7 +17,7 @@ from scipy.special import expit
 from data.calendar import LUNAR_WINDOWS, lunar_exposure
 from model.drivers import measured, rise, standardised
 from model.flows import Flows
-from model.frame import KNOT_MONTHS, Frame, contrasts, knot_basis
+from model.frame import KNOT_MONTHS, Frame, knot_basis
 from model.graph import build
 from model.kernel import CAMPAIGN_START, INNOCENT, MOVES, NU, POSITIVE, ZERO
 from model.layers import Draw, evaluator
@@ -106,7 +106,7 @@ def _template(design: Design, a: Assumptions, rng: np.random.Generator) -> tuple
         "driver": ["diplomatic_tension", "diplomatic_tension rise"],
         "lead": np.arange(a.covariate_leads + 1),
         "knot": np.arange(len(knot_basis(T, upto=T + KNOT_MONTHS).T)),
-        "contrast": np.arange(contrasts(family[unit]).shape[1]),
+        "contrast": np.arange(len(unit) - len(np.unique(family[unit]))),
         "exit": list(EXITS),
     }
     coords["series"] = [f"{coords['unit'][u]}:{hs}" for u, hs in series]

@@ -13,7 +13,7 @@ from data.log import ReleaseLog
 from data.panel import read_panel
 from model.drivers import measured, rise, standardised
 from model.flows import flows
-from model.frame import contrasts, frame
+from model.frame import Helmert, contrasts, frame
 from model.graph import anchored_course, build, graph_of
 from model.kernel import INNOCENT, MEASURE, MISSING, PARTED, POSITIVE, ZERO
 from model.spec import Assumptions
@@ -57,6 +57,16 @@ def test_contrasts_are_orthonormal_and_cancel_within_each_family(family):
     np.testing.assert_allclose(c.T @ c, np.eye(c.shape[1]), atol=1e-12)
     for g in set(family):
         np.testing.assert_allclose(c[family == g].sum(0), 0, atol=1e-12)
+
+
+@pytest.mark.parametrize("family", [[0, 0, 0, 1, 1, 2], [2, 0, 1, 0, 2, 2, 0], [1, 0, 0], [0] * 5])
+def test_running_sums_are_the_products_with_the_matrix_of_contrasts(family):
+    family, rng = np.array(family), np.random.default_rng(0)
+    matrix, sums = contrasts(family), Helmert(family)
+    contrast, values = rng.normal(size=(matrix.shape[1], 3)), rng.normal(size=len(family))
+    np.testing.assert_allclose(sums.spread(contrast), matrix @ contrast, atol=1e-14)
+    np.testing.assert_allclose(sums.of(values), matrix.T @ values, atol=1e-14)
+    np.testing.assert_allclose(sums.squared(values), (matrix**2).T @ values, atol=1e-14)
 
 
 def test_a_covariate_nobody_knows_any_more_fades_to_its_mean():
