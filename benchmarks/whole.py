@@ -16,7 +16,6 @@ from measure import memory  # noqa: E402
 from peers import jax_scan  # noqa: E402
 from pytensor.link.jax.dispatch import jax_funcify  # noqa: E402
 
-from model import entry, xla  # noqa: E402
 from model import fit as fitting  # noqa: E402
 from model.adjoint import Gradient  # noqa: E402
 from model.chain import RegimeChain  # noqa: E402
@@ -51,7 +50,6 @@ def main(importers: str, scan: str = "") -> None:
     graph = problems.graph(problems.world(importers=int(importers)))
     data = graph.frame.data()
     traced, compiled = timed(lambda: fitting._compiled(graph.equations))
-    kernels, _ = timed(lambda: None if scan else [xla._registered(name) for name in entry.ENTRIES])
     at, call = fitting.anchor(graph), compiled._make_logp_func()
 
     def gradient() -> Any:
@@ -62,7 +60,7 @@ def main(importers: str, scan: str = "") -> None:
     month, _ = timed(gradient)
     given = compiled._shared_data
     best = min(timed(lambda: call(at, **given))[0] for _ in range(60))
-    told = {"import": IMPORTED, "pytensor": traced, "kernels": kernels, "xla": first, "month": month, "gradient": best, "memory": memory()}
+    told = {"import": IMPORTED, "compiled": traced, "xla": first, "month": month, "gradient": best, "memory": memory()}
     print(json.dumps(told))
 
 

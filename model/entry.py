@@ -5,11 +5,17 @@ ships). :mod:`model.xla` tells JAX of the entries; :func:`forward` and :func:`ad
 kernel for a second way to call it takes as long as for the first.
 """
 
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numba import carray, cfunc, njit, types
+from numba import carray, cfunc, config, njit, types
 from numba.extending import intrinsic
 
 from model.adjoint import Gradient, pull
@@ -143,6 +149,22 @@ ENTRIES = {"forward": _forward, "adjoint": _adjoint}
 def entry(name: str) -> Any:
     """A ctypes function: address of a call frame -> 0."""
     return cfunc("int64(int64)", cache=True)(ENTRIES[name]).ctypes
+
+
+@contextmanager
+def beside(name: str) -> Iterator[None]:
+    """Meanwhile another process compiles an entry into numba's cache, where it is not there yet: numba compiles under Python's lock."""
+    if any(Path(config.CACHE_DIR).glob(f"*/{__name__.rpartition('.')[2]}.{ENTRIES[name].__name__}-*.nbi")):
+        yield
+        return
+    program = f"from {__name__} import entry; entry({name!r})"
+    paths = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    with subprocess.Popen([sys.executable, "-c", program], env=paths, stdin=subprocess.DEVNULL) as other:
+        try:
+            yield
+        except BaseException:
+            other.kill()
+            raise
 
 
 def _call(name: str, arguments: list[np.ndarray], results: list[np.ndarray]) -> None:

@@ -12,9 +12,11 @@ nutpie is imported where it samples: it brings all of ArviZ's plots and matplotl
 """
 
 import dataclasses
+import gc
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -23,9 +25,11 @@ import arviz_stats as azs
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytensor
 import xarray as xr
 
 import model.xla  # noqa: F401 - tells JAX of the kernels
+from model.entry import beside, entry
 from model.frame import Frame, contrasts, medians
 from model.graph import Equations, Graph, anchored_course, graph_of
 from model.hmc import STATS, Stage, Target, Tuning, joined, metric, sample
@@ -93,8 +97,25 @@ def _compiled(equations: Equations) -> Any:
     """Compiled once in a process: another frame of the same structure is other data."""
     import nutpie
 
-    # The data stay arguments (`freeze_model`).
-    return nutpie.compile_pymc_model(equations.model, backend="jax", gradient_backend="jax", freeze_model=False, jitter_rvs=set())
+    with beside("adjoint"), _quick_to_compile():
+        # The data stay arguments (`freeze_model`).
+        made = nutpie.compile_pymc_model(equations.model, backend="jax", gradient_backend="jax", freeze_model=False, jitter_rvs=set())
+        entry("forward")
+    return made
+
+
+@contextmanager
+def _quick_to_compile() -> Iterator[None]:
+    """PyTensor makes some hundred thousand objects, through which Python's collector would look again and again, and notes of each variable
+    where it was made: a third of the time."""
+    collected = gc.isenabled()
+    gc.disable()
+    try:
+        with pytensor.config.change_flags(traceback__limit=0):
+            yield
+    finally:
+        if collected:
+            gc.enable()
 
 
 def _filled(graph: Graph) -> Any:
