@@ -1,7 +1,9 @@
 """Measures, and writes docs/performance.md: make bench."""
 
 import argparse
+import os
 import platform
+import subprocess
 import sys
 import tempfile
 import time
@@ -15,7 +17,7 @@ import problems
 import pyarrow as pa
 import pyarrow.parquet as pq
 import serving
-from measure import ROOT, in_a_process, in_turns
+from measure import PATH, ROOT, in_a_process, in_turns
 from numba import njit
 from peers import cpp, jax_scan, pytensor_scan
 from rich.console import Console
@@ -160,20 +162,30 @@ def scanned() -> Table:
     with tempfile.TemporaryDirectory() as folder:
         _whole(folder, "6")
         own, scan = _whole(folder, "6"), _whole(folder, "6", "scan")
-        caches = _caches(folder)
-        steps = [in_a_process("end_to_end.py", "120", *which, **caches) for which in ([], ["scan"])]
+        caches = _caches(folder) | {"PYTHONPATH": os.pathsep.join([PATH, _peers()])}
+        steps = {by: in_a_process("end_to_end.py", "120", by, **caches) for by in ("nutpie", "nutpie-scan", "numpyro-scan")}
     rows = []
-    for name, told, warm in zip(("kernels, warm", "JAX scan"), (own, scan), steps, strict=True):
-        compiling = told["compiled"] + told["xla"]
+    for name, by, told in (
+        ("kernels, warm; nutpie", "nutpie", own), ("JAX scan; nutpie", "nutpie-scan", scan), ("JAX scan; NumPyro", "numpyro-scan", scan)
+    ):  # fmt: skip
+        compiling, warm = told["compiled"] + told["xla"], steps[by]
         speed = f"{warm['steps']} of {warm['of']} in {warm['seconds']:.0f} s"
         rows.append([name, f"{compiling:.1f}", f"{1e3 * told['gradient']:.1f}", f"{told['gradient'] / own['gradient']:.1f}", speed])
     return (
         "The whole model's gradient",
-        ["likelihood by", "compiling, s", "a gradient, ms", "x here", "steps of nutpie's warm-up, two chains"],
+        ["likelihood by; sampler", "compiling, s", "a gradient, ms", "x here", "steps of warm-up, two chains"],
         rows,
         "24 units, 108 months. The last column is end to end, imports and compiling (warm) included, of the 550 steps that a chain makes "
-        "before a draw is kept; what a step is worth is the same for both.",
+        "before a draw is kept; what a step is worth is the same for all.",
     )
+
+
+def _peers() -> str:
+    """A folder with what is measured beside and not needed by the project."""
+    folder, asked = MEASURED / "peers", ROOT / "benchmarks" / "peers" / "numpyro.txt"
+    uv = [ROOT / ".tools" / "bin" / "uv", "pip", "install", "--quiet", "--no-deps", "--python", sys.executable]
+    subprocess.run([*uv, "--target", folder, "--requirements", asked], check=True)
+    return str(folder)
 
 
 def fitting() -> Table:

@@ -60,7 +60,7 @@ TRIES, SHARES = 8, (0.2, 0.3, 0.3, 0.1, 0.1)
 there are any."""
 HALVED_TRIES = 6
 """And between the two groups that draws of a coordinate fall into. Together they take half of what a draw costs."""
-RETUNED = (2, 4, 8)
+RETUNED = (2, 4, 8, 16)
 """Quarters after which the metric is estimated anew, of what is kept, where that are more draws than before."""
 METRIC_DRAWS = 1000
 """At so many of the draws, at most, gradients are asked for when a metric is estimated."""
@@ -254,9 +254,7 @@ def _with_jumps(
 ) -> tuple[Stage, Values, Left]:
     """Chains carried on from `begun`, what they are in the model's own terms, and what they leave; what is learnt of the readings is learnt
     in `rounds`, which are left behind."""
-    names = inspect.getclosurevars(compiled._make_logp_func).nonlocals["logp_shared_names"]
-    data = [compiled._shared_data[name] for name in names]
-    density, gradient = _density(compiled._raw_logp_fn), compiled._make_logp_func()
+    data, density, gradient = _given(compiled), _density(compiled._raw_logp_fn), compiled._make_logp_func()
     target = Target(lambda x: float(density(x, *data)[0]), lambda x: gradient(x, **compiled._shared_data))
     place, ends, tuning = Layout(_origin(graph.equations)), begun.ends, begun.tuning
     earlier, stretches = begun.stretches, list[Stretch]()
@@ -310,6 +308,11 @@ def settled(values: Values) -> bool:
 def _origin(equations: Equations) -> dict[str, np.ndarray]:
     """Some point: the parameters' names, order and shapes. PyMC compiles a function to find one."""
     return dict(equations.model.initial_point())
+
+
+def _given(compiled: Any) -> list[Any]:
+    """The data, as its density takes them."""
+    return [compiled._shared_data[name] for name in inspect.getclosurevars(compiled._make_logp_func).nonlocals["logp_shared_names"]]
 
 
 @cache
