@@ -13,12 +13,15 @@ nutpie is imported where it samples: it brings all of ArviZ's plots and matplotl
 
 import dataclasses
 import gc
+import hashlib
 import inspect
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
+from itertools import compress, count
 from typing import TYPE_CHECKING, Any
 
 import arviz_stats as azs
@@ -33,7 +36,7 @@ from model.entry import beside, entry
 from model.frame import Frame, contrasts, medians
 from model.graph import Equations, Graph, anchored_course, graph_of
 from model.hmc import STATS, Stage, Target, Tuning, joined, metric, sample
-from model.jumps import Jumps, Layout, Stretch, halved, known_levels, known_months, learnt, promising
+from model.jumps import Layout, Repertoire, Stretch, known_levels, known_months, promising
 from model.spec import Assumptions, Computation
 
 if TYPE_CHECKING:
@@ -55,11 +58,6 @@ RHAT, ESS_A_CHAIN = 1.01, 100.0
 """When chains agree: Vehtari, Gelman, Simpson, Carpenter & Buerkner (2021), Bayesian Analysis 16(2)."""
 SEVERITIES = 3
 """How many of the severities, the mildest, a unit's level may jump by."""
-TRIES, SHARES = 8, (0.2, 0.3, 0.3, 0.1, 0.1)
-"""Jumps tried before each draw; and the shares of known levels, of known months, and of what was learnt of courses, levels, and both, where
-there are any."""
-HALVED_TRIES = 6
-"""And between the two groups that draws of a coordinate fall into. Together they take half of what a draw costs."""
 RETUNED = (2, 4, 8, 16)
 """Quarters after which the metric is estimated anew, of what is kept, where that are more draws than before."""
 METRIC_DRAWS = 1000
@@ -92,6 +90,10 @@ class Fit:
     left: Left
 
 
+_COMPILING = threading.Lock()
+"""PyTensor's settings, which it changes while it compiles, are the process's."""
+
+
 @cache
 def _compiled(equations: Equations) -> Any:
     """Compiled once in a process: another frame of the same structure is other data."""
@@ -120,7 +122,8 @@ def _quick_to_compile() -> Iterator[None]:
 
 def _filled(graph: Graph) -> Any:
     """The compiled equations, with the data of the graph's frame."""
-    compiled = _compiled(graph.equations)
+    with _COMPILING:
+        compiled = _compiled(graph.equations)
     return compiled.with_data(**{name: jnp.asarray(v) for name, v in graph.frame.data().items() if name in compiled._shared_data})
 
 
@@ -210,7 +213,7 @@ def _warmed_up(compiled: Any, point: np.ndarray, c: Computation, draws: int, tel
     def told(chains: "list[ChainProgress]") -> None:
         tell(sum(chain.finished_draws for chain in chains), sum(chain.total_draws for chain in chains))
 
-    tree: xr.DataTree = nutpie.sample(
+    sampler = nutpie.sample(
         dataclasses.replace(compiled, _make_initial_points=lambda seed: beside),
         draws=draws,
         tune=c.tune,
@@ -223,7 +226,14 @@ def _warmed_up(compiled: Any, point: np.ndarray, c: Computation, draws: int, tel
         progress_callback=told,
         store_unconstrained=True,
         store_mass_matrix=True,
+        blocking=False,
     )
+    try:
+        tree: xr.DataTree = sampler.wait()
+    except BaseException:
+        # Told to wait itself, it would take Ctrl-C for the end, and what there is so far for the whole.
+        sampler.cancel()
+        raise
     return tree
 
 
@@ -257,37 +267,35 @@ def _with_jumps(
     data, density, gradient = _given(compiled), _density(compiled._raw_logp_fn), compiled._make_logp_func()
     target = Target(lambda x: float(density(x, *data)[0]), lambda x: gradient(x, **compiled._shared_data))
     place, ends, tuning = Layout(_origin(graph.equations)), begun.ends, begun.tuning
-    earlier, stretches = begun.stretches, list[Stretch]()
-    all_known = known_levels(graph.frame, place, a.restricted[:SEVERITIES]), known_months(graph.frame, place)
-    levels, months = (promising(jumps, ends, target.density, c.cores) for jumps in all_known)
-    halves: Jumps = []
+    # Of where it begins too: carried on by the numbers by which the last fit went, a fit would go that one's ways again.
+    numbers = [c.seed, int.from_bytes(hashlib.sha256(ends.tobytes()).digest()[:8])]
+    known = known_levels(graph.frame, place, a.restricted[:SEVERITIES]), known_months(graph.frame, place)
+    worth = [list(compress(jumps, promising(jumps, ends, target.density, c.cores))) for jumps in known]
+    jumps = Repertoire(worth, graph.frame, place, target.density, c.cores)
+    stretches, new, made = list[Stretch](), list(begun.stretches), count()
 
-    def carry_on(length: int, seed: int) -> Stage:
+    def carry_on(length: int) -> Stage:
         """Every chain, with jumps to where any has been so far."""
-        nonlocal ends
-        # All pairs anew: a jump out of a rare reading promises nothing until a chain has come to it.
-        found = [promising(kind, ends, target.density, c.cores) for kind in learnt([*earlier, *stretches], graph.frame, place)]
-        some = [(jumps, share) for jumps, share in zip([levels, months, *found], SHARES, strict=True) if jumps]
-        kinds = [(jumps, round(TRIES * share / sum(s for _, s in some))) for jumps, share in some]
-        kinds.append((halves, HALVED_TRIES))
-        stage = sample(target, ends, tuning, kinds, length, seed, c.cores, tell)
-        ends = stage.draws[:, -1]
-        stretches.extend(Stretch.of(chain) for chain in stage.draws)
+        nonlocal ends, new
+        jumps.learn(new, ends)
+        stage = sample(target, ends, tuning, jumps.kinds(), length, [*numbers, next(made)], c.cores, tell)
+        ends, new = stage.draws[:, -1], [Stretch.of(chain) for chain in stage.draws]
+        stretches.extend(new)
         return stage
 
-    learning = joined([carry_on(length, c.seed + 1 + n) for n, length in enumerate(rounds)])
-    halves = promising(halved(learning.draws), ends, target.density, c.cores)
+    learning = joined([carry_on(length) for length in rounds])
+    jumps.divide(learning.draws, ends)
     tuning = _retuned(tuning, learning.draws, target, c.cores)
     free = [v.name for v in graph.model.free_RVs]
     stages, expanded = list[Stage](), list[Values]()
     while len(stages) < QUARTERS:
-        stages.append(carry_on(-(-c.draws // 4), c.seed + 100 * (len(stages) + 1)))
+        stages.append(carry_on(-(-c.draws // 4)))
         expanded.append(_expanded(compiled, free, stages[-1].draws))
         later = slice(len(stages) // 3, None)
         kept, values = joined(stages[later]), {n: np.concatenate([of[n] for of in expanded[later]], axis=1) for n in free}
         if len(stages) > 1 and settled(values):
             break
-        halves = promising(halved(kept.draws), ends, target.density, c.cores)
+        jumps.divide(kept.draws, ends)
         if len(stages) in RETUNED:
             tuning = _retuned(tuning, kept.draws, target, c.cores)
     return kept, values, Left(ends, _retuned(tuning, kept.draws, target, c.cores), tuple(stretches))

@@ -111,7 +111,7 @@ def sample(
     tuning: Tuning,
     kinds: list[tuple[Jumps, int]],
     draws: int,
-    seed: int,
+    seed: Sequence[int],
     cores: int,
     tell: Callable[[], None],
 ) -> Stage:
@@ -121,7 +121,7 @@ def sample(
     over, geometry = threading.Event(), _Metric(tuning.metric)
 
     def chain(c: int) -> tuple[np.ndarray, list[dict[str, float]], int]:
-        rng = np.random.default_rng([seed, c])
+        rng = np.random.default_rng([*seed, c])
         x, visited, stats, accepted = starts[c], np.empty((draws, starts.shape[1])), [], 0
         at = target.gradient(x)
         for d in range(draws):

@@ -15,13 +15,15 @@ and the whole density decides (Metropolis). :math:`\Delta_b` is one of three thi
 - *halved*: where draws of one coordinate fall into two groups, the difference of their means, in that coordinate and all that goes with it.
 
 Sign, block and difference do not depend on the state, and what is learnt is learnt before a stage of draws begins: within it the proposal
-is symmetric and the posterior is left as it is. Differences of past chains as proposals: ter Braak & Vrugt (2008), Statistics and
-Computing 18, 435-446; of modes: Tjelmeland & Hegland (1998), Scandinavian Journal of Statistics 25, 205-223.
+is symmetric and the posterior is left as it is. Of jumps that are worth trying (:class:`Repertoire`) there are never fewer from stage to
+stage: were they chosen by where the chains are now, a rare reading would be left by a jump that does not lead into it. Differences of
+past chains as proposals: ter Braak & Vrugt (2008), Statistics and Computing 18, 435-446; of modes: Tjelmeland & Hegland (1998),
+Scandinavian Journal of Statistics 25, 205-223.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import combinations
+from itertools import chain, combinations, compress, product
 from typing import NamedTuple
 
 import numpy as np
@@ -42,11 +44,18 @@ TWO, FEWEST, MOST = -0.05, 0.01, 12
 """Score from which on draws fall into two groups (those of a normal distribution have 0, give or take a hundredth), share of them in the
 smaller group at least, and groups told apart at most."""
 
+TRIES, SHARES = 8, (0.2, 0.3, 0.3, 0.1, 0.1)
+"""Jumps tried before each draw; and the shares of known levels, of known months, and of what was learnt of courses, levels, and both, where
+there are any."""
+HALVED_TRIES = 6
+"""And between the two groups that draws of a coordinate fall into. Together they take half of what a draw costs."""
+
 LEAST = -8.0
 """Log ratio of densities below which a jump is not worth trying: it would be taken once in three thousand times."""
 
-Jumps = list[tuple[np.ndarray, np.ndarray]]
-"""(indices, differences) a block."""
+Jump = tuple[np.ndarray, np.ndarray]
+"""Indices and differences of a block."""
+Jumps = list[Jump]
 
 
 class Layout(dict[str, np.ndarray]):
@@ -76,13 +85,13 @@ class Stretch(NamedTuple):
         return cls(draws.mean(0), draws.var(0))
 
 
-def learnt(stretches: Sequence[Stretch], f: Frame, place: Layout) -> list[Jumps]:
-    """Where any two of `stretches` differ: in courses alone, in levels alone, in both.
+def learnt(known: Sequence[Stretch], new: Sequence[Stretch], f: Frame, place: Layout) -> list[Jumps]:
+    """Where `new` stretches differ from `known` ones and from each other: in courses alone, in levels alone, in both.
 
     Apart, since levels drift and are many, and a month of a course that has two readings is tried the more often.
     """
     kinds: list[Jumps] = [[], [], []]
-    for one, other in combinations(stretches, 2):
+    for one, other in chain(product(known, new), combinations(new, 2)):
         difference = one.mean - other.mean
         apart = np.abs(difference) > APART * np.sqrt((one.variance + other.variance) / 2)
         for kind, block in _blocks(apart, place, f):
@@ -118,13 +127,13 @@ def known_levels(f: Frame, place: Layout, severities: Sequence[float]) -> Jumps:
     return found
 
 
-def halved(draws: np.ndarray) -> Jumps:
-    """From one to the other of the two groups that a coordinate's draws, of (chain, draw, dimension), fall into, where they do: of at most
-    :data:`MOST` coordinates, those whose draws two normal distributions describe best."""
+def halved(draws: np.ndarray) -> dict[int, Jump]:
+    """By coordinate, from one to the other of the two groups that its draws, of (chain, draw, dimension), fall into, where they do: of at
+    most :data:`MOST` coordinates, those whose draws two normal distributions describe best."""
     every = draws.reshape(-1, draws.shape[2])
     width = every.std(0)
     scored = sorted((*_two_groups(np.sort(own)), i) for i, own in enumerate(every.T))
-    found = []
+    found = {}
     for score, count, i in scored[:MOST]:
         if score > TWO:
             break
@@ -133,7 +142,7 @@ def halved(draws: np.ndarray) -> Jumps:
         least = max(GOES_WITH, CHANCE / np.sqrt(min(count, len(every) - count)))
         block = np.flatnonzero(np.abs(difference) > least * width)
         if i in block:
-            found.append((block, difference[block]))
+            found[i] = block, difference[block]
     return found
 
 
@@ -154,12 +163,12 @@ def _two_groups(ordered: np.ndarray) -> tuple[float, int]:
     return float(cost[count - 1]), count
 
 
-def promising(jumps: Jumps, points: np.ndarray, log_density: Callable[[np.ndarray], float], cores: int) -> Jumps:
-    """Those that from any of `points`, (n, dimension), forward or backward, lose no more than :data:`LEAST`. Of thousands few do, and a
-    reading with a hundredth of the mass is left again only if the one that leads out of it is tried often."""
+def promising(jumps: Jumps, points: np.ndarray, log_density: Callable[[np.ndarray], float], cores: int) -> list[bool]:
+    """Of each, whether from any of `points`, (n, dimension), forward or backward, it loses no more than :data:`LEAST`. Of thousands few do,
+    and a reading with a hundredth of the mass is left again only if the one that leads out of it is tried often."""
     here = [log_density(x) for x in points]
 
-    def promises(jump: tuple[np.ndarray, np.ndarray]) -> bool:
+    def promises(jump: Jump) -> bool:
         block, difference = jump
         for x, at in zip(points, here, strict=True):
             for sign in (1, -1):
@@ -170,7 +179,45 @@ def promising(jumps: Jumps, points: np.ndarray, log_density: Callable[[np.ndarra
         return False
 
     with ThreadPoolExecutor(cores) as pool:
-        return [jump for jump, good in zip(jumps, pool.map(promises, jumps), strict=True) if good]
+        return list(pool.map(promises, jumps))
+
+
+class Repertoire:
+    """The jumps of a fit that are worth trying."""
+
+    def __init__(self, known: Sequence[Jumps], f: Frame, place: Layout, log_density: Callable[[np.ndarray], float], cores: int) -> None:
+        """known : levels and months."""
+        self._f, self._place, self._log_density, self._cores = f, place, log_density, cores
+        self._known, self._stretches = known, list[Stretch]()
+        self._learnt: list[Jumps] = [[], [], []]
+        self._waiting: list[Jumps] = [[], [], []]
+        self._halves: Jumps = []
+        self._apart = set[int]()
+
+    def learn(self, new: Sequence[Stretch], ends: np.ndarray) -> None:
+        """What is told by `new` stretches. Where the chains have come to, `ends`, earlier ones that have not promised yet are asked too."""
+        for n, jumps in enumerate(learnt(self._stretches, new, self._f, self._place)):
+            asked = [*self._waiting[n], *jumps]
+            good = self._promising(asked, ends)
+            self._learnt[n] += compress(asked, good)
+            self._waiting[n] = [jump for jump, promises in zip(asked, good, strict=True) if not promises]
+        self._stretches += new
+
+    def divide(self, draws: np.ndarray, ends: np.ndarray) -> None:
+        """What is told by the groups that `draws` fall into: anew, of coordinates of which it has promised."""
+        found = halved(draws)
+        fresh = [i for i in found if i not in self._apart]
+        self._apart.update(compress(fresh, self._promising([found[i] for i in fresh], ends)))
+        self._halves = [jump for i, jump in found.items() if i in self._apart]
+
+    def kinds(self) -> list[tuple[Jumps, int]]:
+        """And how many of each are tried before a draw."""
+        some = [(jumps, share) for jumps, share in zip([*self._known, *self._learnt], SHARES, strict=True) if jumps]
+        shares = sum(share for _, share in some)
+        return [*((jumps, round(TRIES * share / shares)) for jumps, share in some), (self._halves, HALVED_TRIES)]
+
+    def _promising(self, jumps: Jumps, points: np.ndarray) -> list[bool]:
+        return promising(jumps, points, self._log_density, self._cores)
 
 
 def _blocks(apart: np.ndarray, place: Layout, f: Frame) -> Iterator[tuple[int, np.ndarray]]:

@@ -22,7 +22,7 @@ from data.config import Watch
 from data.log import LogError, ReleaseLog
 from data.panel import Panel, read_panel
 from model.fit import Fit, continued, fit
-from model.frame import frame
+from model.frame import CAPACITY_MONTHS, frame
 from model.graph import Graph
 from model.layers import draws_of
 from model.probabilities import abstentions, regime_table
@@ -31,7 +31,7 @@ from model.spec import Assumptions, Computation
 from model.update import extend, grown
 from service.decision import versions
 from service.forecasts import forecast_rows, write_forecasts
-from service.workers import processes
+from service.shards import executor
 
 BACKTEST = Computation(draws=120, tune=220, chains=1, cores=1, target_accept=0.8, probability_draws=120)
 """Shorter fits than a refresh's: their draws are averaged, and no single one is published."""
@@ -57,7 +57,9 @@ class Stretch:
 
     def digest(self) -> str:
         known = hashlib.sha256(self.watch.model_dump_json().encode())
-        known.update(f"{self.assumptions.digest()}{self.computation.digest()}{self.as_ofs}{self.complete}{self.refit_months}".encode())
+        known.update(
+            f"{self.assumptions.digest()}{self.computation.digest()}{self.as_ofs}{self.complete}{self.refit_months}{self.capacity}".encode()
+        )
         known.update(f"{versions()}{ReleaseLog(self.log).fingerprint()}".encode())
         return known.hexdigest()[:16]
 
@@ -90,7 +92,8 @@ def stretches(
     if starts[-1] != len(as_ofs) - 1:
         starts.append(len(as_ofs) - 1)
     ends = [*starts[1:], len(as_ofs)]
-    capacity = read_panel(ReleaseLog(log), watch, as_ofs[-1]).sizes["period"]
+    months = read_panel(ReleaseLog(log), watch, as_ofs[-1]).sizes["period"]
+    capacity = CAPACITY_MONTHS * -(-months // CAPACITY_MONTHS)  # some months more need not be another graph, and all stretches anew
     return [
         Stretch(log, watch, tuple(as_ofs[a:b]), b == len(as_ofs), refit_months, capacity, assumptions, computation)
         for a, b in zip(starts, ends, strict=True)
@@ -122,7 +125,7 @@ def backtest(planned: list[Stretch], output: Path, jobs: int, told: Callable[[in
     told(done, total, "found from an earlier run" if done else "")
     # The longest panels first, so that no core idles at the end.
     todo.sort(key=lambda item: item[0].as_ofs[0], reverse=True)
-    with processes(min(jobs, max(len(todo), 1))) as pool:
+    with executor("local", min(jobs, max(len(todo), 1))) as (pool, _):
         running = {pool.submit(_run_to_file, stretch, path): stretch for stretch, path in todo}
         for future in as_completed(running):
             stretch = running[future]

@@ -128,14 +128,15 @@ def fitted(
     f, attempts, made = frame(panel, assumptions), list[dict[str, Any]](), list[Posterior]()
     left = None if last is None else _carried(last, f, assumptions, computation)
     for place, tried in _tries(aside, panel, assumptions, computation, left is not None).items():
+        begun = left if place.endswith(f"{CARRIED}.nc") else None
         with step("compiling and sampling" if not attempts else f"sampling again, seed {tried.seed}") as tell:
-            result, found = _made(aside, place, f, assumptions, tried, tell, None if attempts else left)
+            result, found = _made(aside, place, f, assumptions, tried, tell, begun)
         with step("looking for rival modes"):
             rivals = screen(result, assumptions, tried)
         with step("checking"):
             compared = health(result, seed=tried.seed)
             checks = [*run_checks(result.posterior, result.free, rivals), *figure_checks(compared)]
-        began, gate = "afresh" if attempts or left is None else "where the last fit ended", outcome(checks)
+        began, gate = "afresh" if begun is None else "where the last fit ended", outcome(checks)
         attempts.append({"seed": tried.seed, "draws": tried.draws, "found": found, "began": began, "gate": gate, "checks": records(checks)})
         tree = kept(result)
         tree["health"] = compared
@@ -150,11 +151,11 @@ def fitted(
 
 def _tries(aside: Store | None, panel: Panel, a: Assumptions, c: Computation, carried: bool) -> dict[str, Computation]:
     """By where each is put aside, the fits that may be made: of seeds that were not refused on these figures before. Of other figures
-    nothing stays put aside. carried : the first has the chains of an earlier fit."""
+    nothing stays put aside. carried : that of the first seed has the chains of an earlier fit."""
     tries, refused = dict[str, Computation](), set[str]()
     for n in count():
         tried = c.model_copy(update={"seed": c.seed + SEED_STEP * n, "draws": c.draws * (1 + n % 2)})
-        place = _place(panel, a, tried, carried and not tries)
+        place = _place(panel, a, tried, carried and n == 0)
         if aside is not None and aside.exists(place + REFUSED):
             refused.add(place + REFUSED)
         elif len(tries) == ATTEMPTS:
