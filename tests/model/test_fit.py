@@ -73,6 +73,27 @@ def test_the_same_seed_gives_the_same_draws_bit_for_bit_with_a_cold_and_a_warm_c
     assert digests[0] == digests[1] != ""
 
 
+INTERRUPTED = """
+import os, signal, sys
+sys.path[:0] = ["tests", "."]
+from test_fit import A, Computation, fit, frame, simulated_panel
+from pathlib import Path
+
+def told(done, of):
+    if done > 300:  # in the draws, of which it would take what there is for the whole
+        os.kill(os.getpid(), signal.SIGINT)
+
+fit(frame(simulated_panel(Path(sys.argv[1])), A), A, Computation(draws=9000, tune=250, chains=1, cores=1), told)
+print("came to an end")
+"""
+
+
+def test_a_chain_that_is_interrupted_is_not_taken_for_a_short_one(tmp_path):
+    own, command = os.environ | {"PYTHONPATH": "tests/model"}, [sys.executable, "-c", INTERRUPTED, str(tmp_path)]
+    done = subprocess.run(command, env=own, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert "KeyboardInterrupt" in done.stderr and "came to an end" not in done.stdout, done.stderr[-2000:]
+
+
 def test_chains_of_an_earlier_fit_carried_on_say_what_it_said_and_need_no_warm_up(fitted, panel):
     f, steps = frame(panel, A), list[tuple[int, int]]()
     left = continued(fitted, f)

@@ -11,7 +11,7 @@ from model.fit import Fit, Left, continued
 from model.frame import Frame, contrasts
 from model.graph import anchored_course, graph_of
 from model.hmc import SHRINK, Target, Tuning, metric, sample
-from model.jumps import Layout, Stretch, halved, jumped, known_levels, known_months, learnt, promising
+from model.jumps import Layout, Repertoire, Stretch, halved, jumped, known_levels, known_months, learnt, promising
 from model.simulate import Design, simulate
 from model.spec import Assumptions
 
@@ -191,6 +191,27 @@ def test_a_jump_promises_that_leads_from_one_hill_to_the_other():
     here = np.array([[-6.0, 0.0]])
     across, nowhere = (np.array([0]), np.array([12.0])), (np.array([0]), np.array([30.0]))
     assert promising([nowhere, across, nowhere], here, two_hills, 2) == [False, True, False]
+
+
+@pytest.mark.parametrize("of", ["stretches", "groups"])
+def test_a_jump_out_of_a_rare_reading_is_offered_into_it_too_once_a_chain_has_been_there(f, place, of):
+    month, rng = place["family_course"][1, 7], np.random.default_rng(0)
+    common = rng.normal(0, 0.1, (1, 400, place.size))
+    rare = common.copy()
+    rare[..., month] -= 0.8
+    jumps = Repertoire([[], []], f, place, lambda x: -20.0 * (abs(x[month]) > 0.4), 2)
+
+    def offered_where_chains_are(draws):
+        if of == "stretches":
+            jumps.learn([], draws[:, -1])
+        else:
+            jumps.divide(np.concatenate([common, rare[:, :100]], axis=1), draws[:, -1])
+        return [month in block for kind, _ in jumps.kinds() for block, _ in kind]
+
+    jumps.learn([Stretch.of(common[0]), Stretch.of(rare[0])] if of == "stretches" else [], common[:, -1])
+    assert offered_where_chains_are(common) == []
+    assert offered_where_chains_are(rare) == [True]
+    assert offered_where_chains_are(common) == [True]
 
 
 def test_chains_are_carried_to_new_months_as_their_destinations_moved_and_no_further(f, place):

@@ -1,5 +1,6 @@
 """The plan of a backtest; that it runs in real time and resumes is a slow test, with real fits."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pandas as pd
@@ -43,6 +44,10 @@ def test_stretches_of_a_year_each_run_apart_and_the_last_as_of_is_one_of_its_own
     assert [a for s in planned for a in s.as_ofs] == as_ofs
     assert [s.complete for s in planned] == [False, False, False, True]
     assert len({s.capacity for s in planned}) == 1, "one graph serves them all"
+    # Months that it has room for are dimensions of every draw.
+    assert replace(planned[0], capacity=planned[0].capacity + 24).digest() != planned[0].digest()
+    shorter = stretches(log.store.root, WATCH, as_ofs[:-2], 6, Assumptions(), TINY)
+    assert shorter[0].digest() == planned[0].digest(), "an end two months later leaves what is done as it is"
 
 
 def test_the_command_says_what_is_wrong():
