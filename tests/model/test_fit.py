@@ -83,6 +83,7 @@ def told(done, of):
     if done > 300:  # in the draws, of which it would take what there is for the whole
         os.kill(os.getpid(), signal.SIGINT)
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever runs in the background is started deaf to it
 fit(frame(simulated_panel(Path(sys.argv[1])), A), A, Computation(draws=9000, tune=250, chains=1, cores=1), told)
 print("came to an end")
 """

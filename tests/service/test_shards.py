@@ -108,7 +108,7 @@ def settings(tmp_path_factory):
     checks = [good("rhat_max", 1.004, 1.01, 1.05), good("ess_bulk_min", 400.0, 200.0, 100.0), good("ess_tail_min", 400.0, 200.0, 100.0)]
     of_shard = COMPUTATION.model_copy(update={"cores": 1})
     for name, (of, panel) in read(log, AS_OF).items():
-        made = fit(frame(panel, A), A, Computation(draws=120, tune=200, chains=1, cores=1))
+        made = fit(frame(panel, A), A, Computation(draws=300, tune=200, chains=1, cores=1))
         task = Task(name, panel, titles(of), A, of_shard)
         done = said(task, Posterior(kept(made), made.graph, checks, A, of_shard), Decision("fit", "put aside"), datetime.now(UTC))
         store.store.write(task.place, done.packed())
@@ -151,7 +151,7 @@ def test_what_a_unit_rests_on_can_be_had_from_its_shard(done, settings):
         assert client.get("/v1/snapshots/current/posterior?shard=shard-9").status_code == 404
         assert "one of shard-1, shard-2" in client.get("/v1/snapshots/current/posterior").json()["detail"]
         assert client.get("/v1/snapshots/current/report").status_code == 200
-    assert tree["posterior"].sizes["draw"] == 120
+    assert tree["posterior"].sizes["draw"] == 300
     assert "CHN.JPN.f810197" in tree["regimes"]["unit"]
 
 
