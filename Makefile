@@ -15,7 +15,7 @@ help:  ## what there is
 .venv/.installed: locks/dev.txt pyproject.toml scripts/install
 	@scripts/install dev
 
-demo: .venv/.installed  ## ingest the bundled real figures, fit, check, publish, print (about six minutes; again: nothing new)
+demo: .venv/.installed  ## ingest the bundled real figures, fit, check, publish, print (some three minutes; again: nothing new)
 	@$(BIN)/quietquota ingest data/sample --store ./var || test $$? -eq 5
 	@$(BIN)/quietquota refresh --as-of 2025-01-31 --config data/sample/quietquota.toml --store ./var || test $$? -eq 3
 
