@@ -378,7 +378,7 @@ def main() -> None:
         console.print(f"{n}/{len(asked)} {name}: {(SECTIONS[name].__doc__ or '').strip()}")
         title, head, rows, note = SECTIONS[name]()
         table = "\n".join("| " + " | ".join(row) + " |" for row in (head, ["---"] * len(head), *rows))
-        text = f"## {title}\n\n{table}\n\n{note}\n"
+        text = f"## {title}\n\n{table}\n\n{note}\n\nMeasured {datetime.now(UTC):%Y-%m-%d}.\n"
         (MEASURED / f"{name}.md").write_text(text)
         print(text, flush=True)
     parts = [(MEASURED / f"{name}.md").read_text() for name in SECTIONS if (MEASURED / f"{name}.md").exists()]
