@@ -61,7 +61,8 @@ def main(seconds: str, by: str) -> None:
 
     if sampler == "numpyro":
         by_numpyro(compiled, start, c, told)
-    fitting._warmed_up(compiled, start, c, fitting.WATCHED, told)
+    else:
+        fitting._warmed_up(compiled, start, c, fitting.WATCHED, told)
 
 
 if __name__ == "__main__":

@@ -204,6 +204,11 @@ def contrasts(family: np.ndarray) -> np.ndarray:
     return np.array(columns).reshape(-1, len(family)).T
 
 
+def room_for(months: int) -> int:
+    """Months that a graph has room for, so that some months more are not another graph."""
+    return CAPACITY_MONTHS * -(-months // CAPACITY_MONTHS)
+
+
 class Helmert:
     """The sums of :func:`contrasts`, of arrays and tensors, without the matrix: that has the square of the number of series in numbers."""
 
@@ -286,7 +291,7 @@ def frame(panel: Panel, assumptions: Assumptions, like: "Frame | None" = None, c
     month = panel["period"].dt.month.values - 1
     room = capacity or (like.capacity if like is not None else 0)
     if room < periods:
-        room = CAPACITY_MONTHS * -(-periods // CAPACITY_MONTHS)
+        room = room_for(periods)
     family_seen = np.zeros((len(families), periods), bool)
     np.logical_or.at(family_seen, family[unit], kind == POSITIVE)
     member = np.eye(len(families))[family]

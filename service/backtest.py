@@ -22,7 +22,7 @@ from data.config import Watch
 from data.log import LogError, ReleaseLog
 from data.panel import Panel, read_panel
 from model.fit import Fit, continued, fit
-from model.frame import CAPACITY_MONTHS, frame
+from model.frame import frame, room_for
 from model.graph import Graph
 from model.layers import draws_of
 from model.probabilities import abstentions, regime_table
@@ -92,8 +92,7 @@ def stretches(
     if starts[-1] != len(as_ofs) - 1:
         starts.append(len(as_ofs) - 1)
     ends = [*starts[1:], len(as_ofs)]
-    months = read_panel(ReleaseLog(log), watch, as_ofs[-1]).sizes["period"]
-    capacity = CAPACITY_MONTHS * -(-months // CAPACITY_MONTHS)  # some months more need not be another graph, and all stretches anew
+    capacity = room_for(read_panel(ReleaseLog(log), watch, as_ofs[-1]).sizes["period"])
     return [
         Stretch(log, watch, tuple(as_ofs[a:b]), b == len(as_ofs), refit_months, capacity, assumptions, computation)
         for a, b in zip(starts, ends, strict=True)

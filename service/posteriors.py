@@ -128,7 +128,7 @@ def fitted(
     f, attempts, made = frame(panel, assumptions), list[dict[str, Any]](), list[Posterior]()
     left = None if last is None else _carried(last, f, assumptions, computation)
     for place, tried in _tries(aside, panel, assumptions, computation, left is not None).items():
-        begun = left if place.endswith(f"{CARRIED}.nc") else None
+        begun = left if tried.seed == computation.seed else None
         with step("compiling and sampling" if not attempts else f"sampling again, seed {tried.seed}") as tell:
             result, found = _made(aside, place, f, assumptions, tried, tell, begun)
         with step("looking for rival modes"):

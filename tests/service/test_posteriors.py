@@ -93,6 +93,7 @@ def test_a_fit_afresh_is_another_than_one_that_carries_chains_on(tmp_path):
     aside.write(carried + REFUSED, b"{}")
     # What comes after it begins afresh, and is found again where it was put aside.
     aside.write(again, b"")
-    assert next(iter(_tries(aside, panel, A, SHORT, True))) == again
+    place, tried = next(iter(_tries(aside, panel, A, SHORT, True).items()))
+    assert (place, tried.seed) == (again, SHORT.seed + 1000)
     assert aside.exists(again)
     assert again in _tries(aside, panel, A, SHORT, False)
