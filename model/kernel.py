@@ -48,7 +48,7 @@ from typing import Any
 import numpy as np
 from numba import config, njit
 
-from model.lanes import WIDTH, at, put, spread
+from model.lanes import WIDTH, at, at_some, put, put_some, spread
 
 MISSING, ZERO, POSITIVE = 0, 1, 2
 INNOCENT, MEASURE, PARTED = 0, 1, 2
@@ -98,7 +98,9 @@ _FOLDER = Path(config.CACHE_DIR or Path(__file__).with_name("__pycache__"))
 config.CACHE_DIR = str(_FOLDER / hashlib.sha256(_SOURCES).hexdigest()[:12])
 compiled = njit(cache=True, error_model="numpy", nogil=True)
 # A call would pass some hundred words: each array is its shape and strides too.
-part = njit(error_model="numpy", forceinline=True)
+making = njit(error_model="numpy", forceinline=True)
+# What makes no array, and returns none, need not count who refers to its views: numba would, many times a month, atomically.
+part = njit(error_model="numpy", forceinline=True, _nrt=False)
 # What an entry is: not compiled for itself as well.
 body = njit(error_model="numpy", inline="always")
 
@@ -110,7 +112,7 @@ Room: Any = namedtuple("Room", "lanes whole entry parting hold shown silent near
 """Where a team's month is worked on; the first axis is the block, the last the lane. lanes[b, n] : which chain."""
 
 
-@part
+@making
 def members(group, groups):
     """(order, first): chains sorted by group, stably; those of group g are order[first[g]:first[g + 1]]."""
     first = np.zeros(groups + 1, np.int64)
@@ -125,7 +127,7 @@ def members(group, groups):
     return order, first
 
 
-@part
+@making
 def _ranks(chain, chains):
     order, first = members(chain, chains)
     ranks = np.full((max((first[1:] - first[:-1]).max(), 1), chains), -1)
@@ -135,12 +137,13 @@ def _ranks(chain, chains):
     return ranks
 
 
-@part
+@making
 def _bounds(before, now, role):
-    bound = np.zeros((role.size, ROLES + 1), np.int64)
+    # Unsigned, as the indices of pairs are then: of others numba asks whether they count from an axis's end.
+    bound = np.zeros((role.size, ROLES + 1), np.uint64)
     for i in range(now.size):
-        bound[now[i], role[before[i]] + 1] += 1
-    total = 0
+        bound[now[i], role[before[i]] + 1] += np.uint64(1)
+    total = np.uint64(0)
     for k in range(role.size):
         bound[k, 0] = total
         for a in range(ROLES):
@@ -149,7 +152,7 @@ def _bounds(before, now, role):
     return bound
 
 
-@part
+@making
 def tabulated(p):
     order, first = members(p.group, p.onset.shape[0])
     shift_now = np.log1p(-p.begun * (1.0 - np.exp(p.shift[p.now])))
@@ -170,7 +173,7 @@ def team_end(g, first):
     return end
 
 
-@part
+@making
 def aligned(shape):
     """Zeros whose last axis is lanes, each within one line of the processor's cache."""
     size = 1
@@ -181,7 +184,7 @@ def aligned(shape):
     return memory[start : start + size].reshape(shape)
 
 
-@part
+@making
 def make_room(p, tables, chains):
     """Room for `chains`, the last of which is repeated up to a whole number of blocks; what those lanes say is not used."""
     blocks = (chains.size + WIDTH - 1) // WIDTH
@@ -368,28 +371,24 @@ def weigh(weight, evidence, n):
 @part
 def put_state(team, low, high, out):
     """Write team[b, z, k, n] to its place in a month of ``state``."""
-    K, size = team.shape[2], high - low
-    place = out[CAMPAIGNS * K * low : CAMPAIGNS * K * high].reshape((CAMPAIGNS, K, size))
-    for z in range(CAMPAIGNS):
-        for k in range(K):
-            for n in range(size):
-                place[z, k, n] = team[n // WIDTH, z, k, n % WIDTH]
+    # z and k as one axis: LLVM unrolls a loop in a loop, and makes ready for it each month.
+    rows, size = CAMPAIGNS * team.shape[2], high - low
+    for b in range(team.shape[0]):
+        for row in range(rows):
+            put_some(out, rows * low + row * size + b * WIDTH, size - b * WIDTH, at(team, (b, 0, row)))
 
 
 @part
 def state_before(p, t, low, high, state, out):
-    """out[b, z, k] : p(s_{t-1} = k | z_{t-1}, y_1..t-1) of each lane of a team; those beyond its last are its last."""
-    K, size = p.initial.size, high - low
+    """out[b, z, k] : p(s_{t-1} = k | z_{t-1}, y_1..t-1) of each lane of a team; 0 in those beyond its last, but in the first month."""
     if t == 0:
-        for k in range(K):
+        for k in range(p.initial.size):
             out[:, :, k] = p.initial[k]
         return
-    place = state[t - 1, CAMPAIGNS * K * low : CAMPAIGNS * K * high].reshape((CAMPAIGNS, K, size))
+    rows, size = CAMPAIGNS * p.initial.size, high - low
     for b in range(out.shape[0]):
-        for z in range(CAMPAIGNS):
-            for k in range(K):
-                for n in range(WIDTH):
-                    out[b, z, k, n] = place[z, k, min(b * WIDTH + n, size - 1)]
+        for row in range(rows):
+            put(out, (b, 0, row), at_some(state[t - 1], rows * low + row * size + b * WIDTH, size - b * WIDTH))
 
 
 @body

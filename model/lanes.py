@@ -36,10 +36,10 @@ class _Model(models.PrimitiveModel):  # type: ignore[misc]
 
 def _spread(builder: Any, value: Any) -> Any:
     """A number in all lanes; lanes as they are."""
-    if value.type == _VECTOR:
+    if isinstance(value.type, ir.VectorType):
         return value
-    first = builder.insert_element(ir.Constant(_VECTOR, ir.Undefined), value, ir.IntType(32)(0))
-    return builder.shuffle_vector(first, ir.Constant(_VECTOR, ir.Undefined), ir.Constant(ir.VectorType(ir.IntType(32), WIDTH), [0] * WIDTH))
+    nothing, lanes = ir.Constant(ir.VectorType(value.type, WIDTH), ir.Undefined), ir.VectorType(ir.IntType(32), WIDTH)
+    return builder.shuffle_vector(builder.insert_element(nothing, value, ir.IntType(32)(0)), nothing, ir.Constant(lanes, [0] * WIDTH))
 
 
 def _arithmetic(operation: Any, instruction: str) -> None:
@@ -69,13 +69,16 @@ for _operation, _instruction in (
 
 
 def _place(context: Any, builder: Any, array_type: Any, array: Any, index_type: Any, index: Any) -> Any:
-    """Pointer to the lanes at an index of all axes of an array but its last."""
+    """Pointer to the lanes at an index of all axes of an array but its last. That the last has :data:`WIDTH` elements is known here and not
+    to numba, which would multiply by its length each time."""
     parts = cgutils.unpack_tuple(builder, index) if isinstance(index_type, types.BaseTuple) else [index]
     kinds = list(index_type) if isinstance(index_type, types.BaseTuple) else [index_type]
     parts = [context.cast(builder, part, kind, types.intp) for part, kind in zip(parts, kinds, strict=True)]
     struct = context.make_array(array_type)(context, builder, array)
-    first = cgutils.get_item_pointer(context, builder, array_type, struct, [*parts, context.get_constant(types.intp, 0)])
-    return builder.bitcast(first, _VECTOR.as_pointer())
+    lengths, number = cgutils.unpack_tuple(builder, struct.shape), parts[0]
+    for part, length in zip(parts[1:], lengths[1:-1], strict=True):
+        number = builder.add(builder.mul(number, length, flags=("nsw",)), part, flags=("nsw",))
+    return builder.gep(builder.bitcast(struct.data, _VECTOR.as_pointer()), [number], inbounds=True)
 
 
 @intrinsic  # type: ignore[untyped-decorator]
@@ -99,6 +102,41 @@ def put(typing_context: Any, array: Any, index: Any, value: Any) -> Any:
         return context.get_dummy_value()
 
     return types.none(array, index, _lanes), codegen
+
+
+def _some(context: Any, builder: Any, array_type: Any, array: Any, start: Any, count: Any) -> list[Any]:
+    """Elements start : start + count of an array of one axis, as LLVM's masked intrinsics want them: pointer, alignment, mask."""
+    struct = context.make_array(array_type)(context, builder, array)
+    place = builder.bitcast(builder.gep(struct.data, [start], inbounds=True), _VECTOR.as_pointer())
+    lanes = ir.Constant(ir.VectorType(ir.IntType(64), WIDTH), list(range(WIDTH)))
+    return [place, ir.IntType(32)(_ALIGNED), builder.icmp_signed("<", lanes, _spread(builder, count))]
+
+
+def _masked(builder: Any, name: str, returned: Any, arguments: list[Any]) -> Any:
+    function = ir.FunctionType(returned, [argument.type for argument in arguments])
+    return builder.call(cgutils.get_or_insert_function(builder.module, function, f"llvm.masked.{name}.v{WIDTH}f64.p0"), arguments)
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def at_some(typing_context: Any, array: Any, start: Any, count: Any) -> Any:
+    """Elements start : start + count, :data:`WIDTH` at most, of an array of one axis, in the first lanes; 0 in the others."""
+
+    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        some = _some(context, builder, signature.args[0], *arguments)
+        return _masked(builder, "load", _VECTOR, [*some, ir.Constant(_VECTOR, [0.0] * WIDTH)])
+
+    return _lanes(array, types.intp, types.intp), codegen
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def put_some(typing_context: Any, array: Any, start: Any, count: Any, value: Any) -> Any:
+    """Write the first lanes where :func:`at_some` reads them."""
+
+    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        _masked(builder, "store", ir.VoidType(), [arguments[3], *_some(context, builder, signature.args[0], *arguments[:3])])
+        return context.get_dummy_value()
+
+    return types.none(array, types.intp, types.intp, _lanes), codegen
 
 
 @intrinsic  # type: ignore[untyped-decorator]
