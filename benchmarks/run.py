@@ -85,7 +85,7 @@ def emission() -> Table:
         tables = tables_of(p)
         room = room_of(p, tables, tables.order)
         for t in range(p.months):
-            look(p, t, tables, room)
+            look(p, t, 1, tables, room)
             if densities:
                 for b in range(room.lanes.shape[0]):
                     emit(p, tables, room, b)

@@ -278,7 +278,7 @@ def pull(p, campaign, state, weight, gradient):
             np.zeros((end - g, CAMPAIGNS)),
         )
         for t in range(p.months - 1, -1, -1):
-            look(p, t, tables, room)
+            look(p, t, -1, tables, room)
             state_before(p, t, low, high, state, earlier)
             for b in range(blocks):
                 reach(p, tables, room, b, earlier[b])

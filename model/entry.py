@@ -64,10 +64,10 @@ def _size(buffer, axis):  # type: ignore[no-untyped-def]
 
 
 @njit
-def _cleared(buffers, count):  # type: ignore[no-untyped-def]
-    """Addresses of `count` buffers, filled with zeros."""
+def _cleared(buffers, count, cleared):  # type: ignore[no-untyped-def]
+    """Addresses of `count` buffers, the first `cleared` of them filled with zeros."""
     out = carray(_words(buffers), count)
-    for buffer in out:
+    for buffer in out[:cleared]:
         size = 1
         for axis in range(carray(_words(buffer), 6)[_RANK]):
             size *= _size(buffer, axis)
@@ -123,8 +123,11 @@ def _forward(address):  # type: ignore[no-untyped-def]
     frame = carray(_words(address), 15)
     if _only_asked(frame):
         return 0
-    out = _cleared(frame[_RESULTS], 3)
-    run(_layer(carray(_words(frame[_ARGUMENTS]), 25)), _f2(out[0]), _f3(out[1]), _f2(out[2]))
+    # The states are as much memory as all else together: written once, but for months that are not looked at.
+    out = _cleared(frame[_RESULTS], 3, 2)
+    p, state = _layer(carray(_words(frame[_ARGUMENTS]), 25)), _f2(out[2])
+    state[p.months :] = 0.0
+    run(p, _f2(out[0]), _f3(out[1]), state)
     return 0
 
 
@@ -133,7 +136,7 @@ def _adjoint(address):  # type: ignore[no-untyped-def]
     if _only_asked(frame):
         return 0
     given = carray(_words(frame[_ARGUMENTS]), 28)
-    out = _cleared(frame[_RESULTS], 14)
+    out = _cleared(frame[_RESULTS], 14, 14)
     gradient = Gradient(  # type: ignore[call-arg]
         _f2(out[0]), _f2(out[1]), _f2(out[2]), carray(_floats(_data(out[3])), 1), _f1(out[4]), _f1(out[5]), _f2(out[6]), _f2(out[7]),
         _f2(out[8]), _f2(out[9]), _f1(out[10]), _f2(out[11]), _f1(out[12]), _f1(out[13]),

@@ -48,7 +48,7 @@ from typing import Any
 import numpy as np
 from numba import config, njit
 
-from model.lanes import WIDTH, at, at_some, put, put_some, spread
+from model.lanes import WIDTH, at, at_some, put, put_some, soon, spread
 
 MISSING, ZERO, POSITIVE = 0, 1, 2
 INNOCENT, MEASURE, PARTED = 0, 1, 2
@@ -76,6 +76,8 @@ _TEAM = 3 * WIDTH
 POWER = 3  # (NU + 1) / 2
 _NORMAL = 8 / (3 * np.pi * np.sqrt(5))  # Gamma(3) / (Gamma(5/2) sqrt(5 pi)): t_5 at zero, unit scale
 TINY = 1e-300
+AHEAD = 8
+"""Months by which figures are asked for from memory before they are needed: a line of the processor's cache holds eight of a series."""
 
 # What a lane's month shows, as rows of a view. The residual under pair i is BASE[combination_i] + CARRIED shift_before_i - shift_now_i,
 # where a combination says which of the two states keep a course of their own; its density is (1 + INVERSE residual^2)^-3 times
@@ -231,17 +233,25 @@ def show(view, n, kind, x, x_before, paired, scale, rho, hurdle, slope, relief, 
 
 
 @part
-def look(p, t, tables, room):
-    """Fill a team's views with what month t shows."""
+def look(p, t, step, tables, room):
+    """Fill a team's views with what month t shows. step : 1 or -1, where months are gone through forward or back."""
+    months, ahead = p.x.shape[1], t + AHEAD * step
     for b in range(room.lanes.shape[0]):
         for n in range(WIDTH):
             c = room.lanes[b, n]
             room.parting[b, n], room.hold[b, n] = p.parting[c, t], p.hold[c, t]
+            soon(p.parting, c * months + ahead)
+            soon(p.hold, c * months + ahead)
+            soon(p.relief, c * months + ahead)
             for r in range(tables.ranks.shape[0]):
                 m = tables.ranks[r, c]
                 if m < 0:
                     show(room.shown[b, r], n, MISSING, 0.0, 0.0, False, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
                     continue
+                soon(p.x, m * months + ahead)
+                soon(p.scale, m * months + ahead)
+                soon(p.kind, m * months + ahead)
+                soon(p.hurdle, m * months + ahead)
                 paired = t > 0 and p.kind[m, t - 1] == POSITIVE
                 x_before, relief_before = (p.x[m, t - 1], p.relief[c, t - 1]) if paired else (0.0, 0.0)
                 show(
@@ -394,7 +404,7 @@ def state_before(p, t, low, high, state, out):
 @body
 def run(p, predictive, campaign, state):
     """Fill predictive[C, T], campaign[G, T, Z] = p(z_t | y_1..t) and state[T, Z K C], which holds p(s_t | z_t, y_1..t) as
-    :func:`by_chain` reads it. All are zero as they come."""
+    :func:`by_chain` reads it. The first two are zero as they come, and so are months of the third that are not looked at."""
     K, G = p.shift.size, p.onset.shape[0]
     tables, weight = tabulated(p), np.empty(N_MOVES)
     g = 0
@@ -408,7 +418,7 @@ def run(p, predictive, campaign, state):
         earlier, later = aligned((blocks, CAMPAIGNS, K, WIDTH)), aligned((blocks, CAMPAIGNS, K, WIDTH))
         state_before(p, 0, low, high, state, earlier)
         for t in range(p.months):
-            look(p, t, tables, room)
+            look(p, t, 1, tables, room)
             for b in range(blocks):
                 reach(p, tables, room, b, earlier[b])
             for h in range(g, end):

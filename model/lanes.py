@@ -140,6 +140,22 @@ def put_some(typing_context: Any, array: Any, start: Any, count: Any, value: Any
 
 
 @intrinsic  # type: ignore[untyped-decorator]
+def soon(typing_context: Any, array: Any, number: Any) -> Any:
+    """Element ``number`` of a C-contiguous array, counted through all axes, is asked for from memory and not waited for. There need be no
+    such element."""
+
+    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        struct = context.make_array(signature.args[0])(context, builder, arguments[0])
+        place, number = builder.gep(struct.data, [arguments[1]]), ir.IntType(32)
+        place = builder.bitcast(place, ir.IntType(8).as_pointer())
+        kind = ir.FunctionType(ir.VoidType(), [place.type, number, number, number])
+        builder.call(cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0"), [place, number(0), number(3), number(1)])
+        return context.get_dummy_value()
+
+    return types.none(array, types.intp), codegen
+
+
+@intrinsic  # type: ignore[untyped-decorator]
 def spread(typing_context: Any, value: Any) -> Any:
     """A float in all lanes."""
     return _lanes(types.float64), lambda context, builder, signature, arguments: _spread(builder, arguments[0])

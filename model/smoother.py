@@ -89,7 +89,7 @@ def smooth(p, campaign, state):
         later = aligned((blocks, CAMPAIGNS, K, WIDTH))
         later[:] = now
         for t in range(T - 1, 0, -1):
-            look(p, t, tables, room)
+            look(p, t, -1, tables, room)
             state_before(p, t, low, high, state, earlier)
             for b in range(blocks):
                 reach(p, tables, room, b, earlier[b])
