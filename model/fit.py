@@ -60,6 +60,8 @@ SEVERITIES = 3
 """How many of the severities, the mildest, a unit's level may jump by."""
 RETUNED = (2, 4, 8, 16)
 """Quarters after which the metric is estimated anew, of what is kept, where that are more draws than before."""
+REMEMBERED = 32
+"""Stretches that a fit leaves to the next one, the last: its own and such as it was left."""
 METRIC_DRAWS = 1000
 """At so many of the draws, at most, gradients are asked for when a metric is estimated."""
 
@@ -72,7 +74,8 @@ Values = dict[str, np.ndarray]
 class Left:
     """What a fit leaves for the next to begin with, on the unconstrained scale.
 
-    ends : (chain, dimension) where its chains came to. stretches : of their draws, by which readings are told apart.
+    ends : (chain, dimension) where its chains came to. stretches : of their draws and of those before, by which readings are told
+    apart.
     """
 
     ends: np.ndarray
@@ -269,10 +272,11 @@ def _with_jumps(
     place, ends, tuning = Layout(_origin(graph.equations)), begun.ends, begun.tuning
     # Of where it begins too: carried on by the numbers by which the last fit went, a fit would go that one's ways again.
     numbers = [c.seed, int.from_bytes(hashlib.sha256(ends.tobytes()).digest()[:8])]
-    known = known_levels(graph.frame, place, a.restricted[:SEVERITIES]), known_months(graph.frame, place)
+    width = np.sqrt(tuning.metric if tuning.metric.ndim == 1 else np.diag(tuning.metric))
+    known = known_levels(graph.frame, place, a.restricted[:SEVERITIES]), known_months(graph.frame, place, width)
     worth = [list(compress(jumps, promising(jumps, ends, target.density, c.cores))) for jumps in known]
     jumps = Repertoire(worth, graph.frame, place, target.density, c.cores)
-    stretches, new, made = list[Stretch](), list(begun.stretches), count()
+    stretches, new, made = list(begun.stretches), list(begun.stretches), count()
 
     def carry_on(length: int) -> Stage:
         """Every chain, with jumps to where any has been so far."""
@@ -298,7 +302,7 @@ def _with_jumps(
         jumps.divide(kept.draws, ends)
         if len(stages) in RETUNED:
             tuning = _retuned(tuning, kept.draws, target, c.cores)
-    return kept, values, Left(ends, _retuned(tuning, kept.draws, target, c.cores), tuple(stretches))
+    return kept, values, Left(ends, _retuned(tuning, kept.draws, target, c.cores), tuple(stretches[-REMEMBERED:]))
 
 
 def settled(values: Values) -> bool:

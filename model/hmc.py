@@ -15,9 +15,11 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from scipy.linalg import cholesky, solve_triangular
+from scipy.linalg.blas import dsymv, dtrmv
 
 from model.jumps import Jumps, jumped
 
@@ -89,20 +91,30 @@ def _covariance(centred: np.ndarray) -> np.ndarray:
     return shrunk
 
 
+class _At(NamedTuple):
+    """Log density, its gradient, and the metric times that."""
+
+    density: float
+    slope: np.ndarray
+    turn: np.ndarray
+
+
 class _Metric:
-    """Momenta and velocities."""
+    """W, and velocities. Of a symmetric matrix half is read: what a step reads of it, the kernels' figures have to make room for."""
 
     def __init__(self, metric: np.ndarray) -> None:
-        self._metric, self._root = metric, cholesky(metric, lower=True) if metric.ndim == 2 else np.sqrt(metric)
+        self._metric = metric.T  # in Fortran's order
+        self._root = np.asfortranarray(cholesky(metric, lower=True)) if metric.ndim == 2 else np.sqrt(metric)
 
-    def momentum(self, rng: np.random.Generator) -> np.ndarray:
-        normal = rng.normal(size=len(self._metric))
-        drawn: np.ndarray = solve_triangular(self._root, normal, lower=True, trans="T") if self._root.ndim == 2 else normal / self._root
-        return drawn
+    def velocity(self, rng: np.random.Generator) -> tuple[np.ndarray, float]:
+        """One of covariance W, and its kinetic energy."""
+        normal = rng.normal(size=len(self._root))
+        velocity: np.ndarray = dtrmv(self._root, normal, lower=1) if self._root.ndim == 2 else self._root * normal
+        return velocity, 0.5 * float(normal @ normal)
 
-    def velocity(self, momentum: np.ndarray) -> np.ndarray:
-        moving: np.ndarray = self._metric @ momentum if self._metric.ndim == 2 else self._metric * momentum
-        return moving
+    def at(self, target: Target, x: np.ndarray) -> _At:
+        density, slope = target.gradient(x)
+        return _At(density, slope, dsymv(1.0, self._metric, slope, lower=1) if self._metric.ndim == 2 else self._metric * slope)
 
 
 def sample(
@@ -123,13 +135,13 @@ def sample(
     def chain(c: int) -> tuple[np.ndarray, list[dict[str, float]], int]:
         rng = np.random.default_rng([*seed, c])
         x, visited, stats, accepted = starts[c], np.empty((draws, starts.shape[1])), [], 0
-        at = target.gradient(x)
+        at = geometry.at(target, x)
         for d in range(draws):
             if over.is_set():
                 break
-            there, taken = jumped(x, at[0], target.density, kinds, rng)
+            there, taken = jumped(x, at.density, target.density, kinds, rng)
             if taken:
-                x, at = there, target.gradient(there)
+                x, at = there, geometry.at(target, there)
             x, at, told = _moved(x, at, target, geometry, tuning.steps[c], rng)
             visited[d] = x
             accepted += taken
@@ -148,21 +160,26 @@ def sample(
 
 
 def _moved(
-    x: np.ndarray, at: tuple[float, np.ndarray], target: Target, geometry: _Metric, step: float, rng: np.random.Generator
-) -> tuple[np.ndarray, tuple[float, np.ndarray], dict[str, float]]:
-    """Where a trajectory from `x`, of log density and gradient `at`, ends, if that is accepted; the same there; and what is told of it."""
+    x: np.ndarray, at: _At, target: Target, geometry: _Metric, step: float, rng: np.random.Generator
+) -> tuple[np.ndarray, _At, dict[str, float]]:
+    """Where a trajectory from `x` ends, if that is accepted; what it is like there; and what is told of it."""
     steps, step = max(1, round(rng.uniform(*PATH) / step)), step * rng.uniform(0.9, 1.1)
-    p = geometry.momentum(rng)
-    energy = 0.5 * p @ geometry.velocity(p) - at[0]
-    there, (density, slope), gone = x, at, 0
-    while gone < steps and np.isfinite(density):
+    v, kinetic = geometry.velocity(rng)
+    energy = kinetic - at.density
+    there, end, gone = x, at, 0
+    while gone < steps and np.isfinite(end.density):
         gone += 1
-        p = p + 0.5 * step * slope
-        there = there + step * geometry.velocity(p)
-        density, slope = target.gradient(there)
-        p = p + 0.5 * step * slope
-    risen = 0.5 * p @ geometry.velocity(p) - density - energy
+        v, kinetic = _kicked(v, kinetic, end, 0.5 * step)
+        there = there + step * v
+        end = geometry.at(target, there)
+        v, kinetic = _kicked(v, kinetic, end, 0.5 * step)
+    risen = kinetic - end.density - energy
     diverged = not risen < DIVERGED  # of NaN too
     if not diverged and np.log(rng.random()) < -risen:
-        x, at, energy = there, (density, slope), energy + risen
-    return x, at, {"diverging": diverged, "energy": energy, "logp": at[0], "n_steps": gone, "step_size": step}
+        x, at, energy = there, end, energy + risen
+    return x, at, {"diverging": diverged, "energy": energy, "logp": at.density, "n_steps": gone, "step_size": step}
+
+
+def _kicked(v: np.ndarray, kinetic: float, at: _At, time: float) -> tuple[np.ndarray, float]:
+    """Velocity and kinetic energy, v W^-1 v / 2, after `time` in which the slope is as it is `at` a place: W's inverse is not asked for."""
+    return v + time * at.turn, kinetic + time * float(at.slope @ (v + 0.5 * time * at.turn))

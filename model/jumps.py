@@ -33,8 +33,10 @@ from model.frame import KNOT_MONTHS, Frame, contrasts
 APART = 1.5
 """Standard deviations (within a stretch) between two stretches' means from which they are taken for two readings."""
 
-MONTH = (1.0, 2.0, 3.0)
+MONTH = (0.35, 0.5, 0.7, 1.0, 1.4, 2.0, 2.8)
 """Log kg by which a family's month may be read in another way."""
+BEYOND = 4.0
+"""Standard deviations of the metric up to which a trajectory goes by itself."""
 
 GOES_WITH, CHANCE = 0.5, 4.0
 """Standard deviations between two groups' means, and standard errors of the smaller group's, from which a coordinate goes with the one by
@@ -43,6 +45,10 @@ which they are told apart."""
 TWO, FEWEST, MOST = -0.05, 0.01, 12
 """Score from which on draws fall into two groups (those of a normal distribution have 0, give or take a hundredth), share of them in the
 smaller group at least, and groups told apart at most."""
+
+SAME = 0.2
+"""Of its size, by which one jump of a block may differ from another, there or back, and be no new one: a stretch that lies apart does so
+from all others."""
 
 TRIES, SHARES = 8, (0.2, 0.3, 0.3, 0.1, 0.1)
 """Jumps tried before each draw; and the shares of known levels, of known months, and of what was learnt of courses, levels, and both, where
@@ -99,10 +105,11 @@ def learnt(known: Sequence[Stretch], new: Sequence[Stretch], f: Frame, place: La
     return kinds
 
 
-def known_months(f: Frame, place: Layout) -> Jumps:
-    """Each month of each family's course in which something is seen of it, by each of :data:`MONTH`."""
+def known_months(f: Frame, place: Layout, width: np.ndarray) -> Jumps:
+    """Each month of each family's course in which something is seen of it, by those of :data:`MONTH` that are :data:`BEYOND` its `width`,
+    a standard deviation for each dimension."""
     months = place["family_course"][:, : f.periods][f.family_seen[:, : f.periods]]
-    return [(months[n : n + 1], np.array([by])) for n in range(len(months)) for by in MONTH]
+    return [(months[n : n + 1], np.array([by])) for n, i in enumerate(months) for by in MONTH if by > BEYOND * width[i]]
 
 
 def known_levels(f: Frame, place: Layout, severities: Sequence[float]) -> Jumps:
@@ -127,9 +134,10 @@ def known_levels(f: Frame, place: Layout, severities: Sequence[float]) -> Jumps:
     return found
 
 
-def halved(draws: np.ndarray) -> dict[int, Jump]:
+def halved(draws: np.ndarray) -> dict[int, Jumps]:
     """By coordinate, from one to the other of the two groups that its draws, of (chain, draw, dimension), fall into, where they do: of at
-    most :data:`MOST` coordinates, those whose draws two normal distributions describe best."""
+    most :data:`MOST` coordinates, those whose draws two normal distributions describe best. Alone, and with what goes with it: what goes
+    with it in a group of few draws may be chance."""
     every = draws.reshape(-1, draws.shape[2])
     width = every.std(0)
     scored = sorted((*_two_groups(np.sort(own)), i) for i, own in enumerate(every.T))
@@ -140,9 +148,9 @@ def halved(draws: np.ndarray) -> dict[int, Jump]:
         order = np.argsort(every[:, i], kind="stable")
         difference = every[order[count:]].mean(0) - every[order[:count]].mean(0)
         least = max(GOES_WITH, CHANCE / np.sqrt(min(count, len(every) - count)))
-        block = np.flatnonzero(np.abs(difference) > least * width)
-        if i in block:
-            found[i] = block, difference[block]
+        block = np.union1d(np.flatnonzero(np.abs(difference) > least * width), i)
+        alone = np.array([i])
+        found[i] = [(of, difference[of]) for of in ([alone] if np.array_equal(block, alone) else [alone, block])]
     return found
 
 
@@ -191,30 +199,43 @@ class Repertoire:
         self._known, self._stretches = known, list[Stretch]()
         self._learnt: list[Jumps] = [[], [], []]
         self._waiting: list[Jumps] = [[], [], []]
-        self._halves: Jumps = []
-        self._apart = set[int]()
+        self._halves = dict[int, Jumps]()
+        self._met: dict[bytes, list[np.ndarray]] = {}
 
     def learn(self, new: Sequence[Stretch], ends: np.ndarray) -> None:
         """What is told by `new` stretches. Where the chains have come to, `ends`, earlier ones that have not promised yet are asked too."""
         for n, jumps in enumerate(learnt(self._stretches, new, self._f, self._place)):
-            asked = [*self._waiting[n], *jumps]
+            asked = [*self._waiting[n], *filter(self._is_new, jumps)]
             good = self._promising(asked, ends)
             self._learnt[n] += compress(asked, good)
             self._waiting[n] = [jump for jump, promises in zip(asked, good, strict=True) if not promises]
         self._stretches += new
 
     def divide(self, draws: np.ndarray, ends: np.ndarray) -> None:
-        """What is told by the groups that `draws` fall into: anew, of coordinates of which it has promised."""
-        found = halved(draws)
-        fresh = [i for i in found if i not in self._apart]
-        self._apart.update(compress(fresh, self._promising([found[i] for i in fresh], ends)))
-        self._halves = [jump for i, jump in found.items() if i in self._apart]
+        """What is told by the groups that `draws` fall into; of coordinates that have promised, anew."""
+        for i, jumps in halved(draws).items():
+            good = [True] * len(jumps) if i in self._halves else self._promising(jumps, ends)
+            if any(good):
+                self._halves[i] = list(compress(jumps, good))
 
     def kinds(self) -> list[tuple[Jumps, int]]:
         """And how many of each are tried before a draw."""
         some = [(jumps, share) for jumps, share in zip([*self._known, *self._learnt], SHARES, strict=True) if jumps]
         shares = sum(share for _, share in some)
-        return [*((jumps, round(TRIES * share / shares)) for jumps, share in some), (self._halves, HALVED_TRIES)]
+        return [
+            *((jumps, round(TRIES * share / shares)) for jumps, share in some),
+            (list(chain.from_iterable(self._halves.values())), HALVED_TRIES),
+        ]
+
+    def _is_new(self, jump: Jump) -> bool:
+        """Is none like it met yet? It is met from then on."""
+        block, difference = jump
+        met = self._met.setdefault(block.tobytes(), [])
+        sizes = [min(np.linalg.norm(difference - other), np.linalg.norm(difference + other)) for other in met]
+        if sizes and min(sizes) < SAME * np.linalg.norm(difference):
+            return False
+        met.append(difference)
+        return True
 
     def _promising(self, jumps: Jumps, points: np.ndarray) -> list[bool]:
         return promising(jumps, points, self._log_density, self._cores)

@@ -11,7 +11,7 @@ from model.fit import Fit, Left, continued
 from model.frame import Frame, contrasts
 from model.graph import anchored_course, graph_of
 from model.hmc import SHRINK, Target, Tuning, metric, sample
-from model.jumps import Layout, Repertoire, Stretch, halved, jumped, known_levels, known_months, learnt, promising
+from model.jumps import MONTH, Layout, Repertoire, Stretch, halved, jumped, known_levels, known_months, learnt, promising
 from model.simulate import Design, simulate
 from model.spec import Assumptions
 
@@ -149,10 +149,15 @@ def test_a_known_jump_moves_one_units_level_by_the_severity_and_no_other_series(
 
 
 def test_a_known_jump_of_a_month_moves_that_month_of_one_course_where_something_is_seen(f, place):
-    blocks = [block for block, _ in known_months(f, place)]
-    assert {len(block) for block in blocks} == {1}
     seen = place["family_course"][:, : f.periods][f.family_seen[:, : f.periods]]
-    assert sorted(np.concatenate(blocks)) == sorted(np.repeat(seen, 3))
+    width = np.full(place.size, 0.01)
+    width[seen[0]] = 0.3
+    moves = known_months(f, place, width)
+    assert {len(block) for block, _ in moves} == {1}
+    by = {month: [d[0] for block, d in moves if block[0] == month] for month in seen}
+    assert {int(block[0]) for block, _ in moves} <= set(seen)
+    assert by[seen[0]] == [by for by in MONTH if by > 1.2], "a trajectory goes less far by itself"
+    assert all(by[month] == list(MONTH) for month in seen[1:])
 
 
 def test_what_two_stretches_differ_in_is_proposed_whole_and_nothing_where_they_agree(f, place):
@@ -168,15 +173,17 @@ def test_what_two_stretches_differ_in_is_proposed_whole_and_nothing_where_they_a
 
 
 @pytest.mark.parametrize(("share", "apart"), [(0.5, 3.0), (0.05, 1.0), (0.02, 3.0)])
-def test_two_groups_of_draws_are_told_apart_however_few_are_in_one_with_all_that_goes_with_them(share, apart):
+def test_two_groups_of_draws_are_told_apart_however_few_are_in_one_alone_and_with_all_that_goes_with_them(share, apart):
     rng = np.random.default_rng(0)
     draws = rng.normal(0, 0.1, (2, 500, 3))
     draws[rng.random((2, 500)) < share] += [apart, -2 * apart, 0.0]
     found = halved(draws)
     assert len(found) == 2
-    for block, difference in found.values():
+    for i, [(alone, by), (block, difference)] in found.items():
+        np.testing.assert_array_equal(alone, [i])
         np.testing.assert_array_equal(block, [0, 1])
         np.testing.assert_allclose(np.abs(difference), [apart, 2 * apart], atol=0.1)
+        np.testing.assert_array_equal(by, difference[block == i])
 
 
 def test_draws_of_one_hill_are_not_told_apart_and_what_has_not_moved_neither():
@@ -212,6 +219,32 @@ def test_a_jump_out_of_a_rare_reading_is_offered_into_it_too_once_a_chain_has_be
     assert offered_where_chains_are(common) == []
     assert offered_where_chains_are(rare) == [True]
     assert offered_where_chains_are(common) == [True]
+
+
+def test_what_many_stretches_tell_alike_is_one_jump_there_or_back_and_what_differs_in_size_another(f, place):
+    months, rng = place["family_course"][1, 7:10], np.random.default_rng(0)
+    jumps = Repertoire([[], []], f, place, lambda x: 0.0, 2)
+
+    def sizes(*shifts):
+        draws = rng.normal(0, 0.1, (len(shifts), 400, place.size))
+        draws[:, :, months] += np.array(shifts)[:, None, None]
+        jumps.learn([Stretch.of(of) for of in draws], draws[:, -1])
+        return [round(abs(difference.mean()), 1) for kind, _ in jumps.kinds() for _, difference in kind]
+
+    assert sizes(0.0, 0.0, 0.0, 0.8) == [0.8]
+    assert sizes(0.0, 0.8, 0.0) == [0.8]
+    assert sizes(2.4) == [0.8, 2.4, 1.6]
+
+
+def test_a_jump_between_two_groups_is_kept_when_the_draws_tell_no_more_of_it(f, place):
+    rng = np.random.default_rng(0)
+    one = rng.normal(0, 0.1, (1, 400, place.size))
+    two = one.copy()
+    two[:, :50, 3] += 2.0
+    jumps = Repertoire([[], []], f, place, lambda x: 0.0, 2)
+    for draws in (two, one):
+        jumps.divide(draws, draws[:, -1])
+        assert [block.tolist() for kind, _ in jumps.kinds() for block, _ in kind] == [[3]]
 
 
 def test_chains_are_carried_to_new_months_as_their_destinations_moved_and_no_further(f, place):
