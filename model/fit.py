@@ -60,8 +60,8 @@ SEVERITIES = 3
 """How many of the severities, the mildest, a unit's level may jump by."""
 RETUNED = (2, 4, 8, 16)
 """Quarters after which the metric is estimated anew, of what is kept, where that are more draws than before."""
-REMEMBERED = 32
-"""Stretches that a fit leaves to the next one, the last: its own and such as it was left."""
+REMEMBERED = 16
+"""Of its own stretches, and of those that it was left, so many a fit leaves to the next, the last."""
 METRIC_DRAWS = 1000
 """At so many of the draws, at most, gradients are asked for when a metric is estimated."""
 
@@ -157,18 +157,20 @@ def continued(last: Fit, f: Frame) -> Left | None:
     if f.structure != old.structure or last.left.ends.shape[1] != place.size:
         return None
     ends, wide = last.left.ends.copy(), last.left.tuning.metric.copy()
-    moved = np.diff(anchored_course(f), axis=1, prepend=0.0)
+    moved, fresh = np.diff(anchored_course(f), axis=1, prepend=0.0), np.zeros(place.size, bool)
     known = np.pad(old.family_seen, [(0, 0), (0, f.capacity - old.periods)])[:, : f.periods]
     for g, t in np.argwhere(f.family_seen & ~known):
         course = place["family_course"][g]
         new, earlier = course[t], course[max(t - 1, 0)]
-        ends[:, new] = ends[:, earlier] + moved[g, t]
+        ends[:, new], fresh[new] = ends[:, earlier] + moved[g, t], True
         # Where nothing was seen it was as wide as its prior.
         if wide.ndim == 1:
             wide[new] = wide[earlier]
         else:
             wide[new], wide[:, new], wide[new, new] = 0.0, 0.0, wide[earlier, earlier]
-    return dataclasses.replace(last.left, ends=ends, tuning=dataclasses.replace(last.left.tuning, metric=wide))
+    # What they were where nothing was seen is no reading.
+    stretches = tuple(s._replace(variance=np.where(fresh, np.inf, s.variance)) for s in last.left.stretches)
+    return Left(ends, dataclasses.replace(last.left.tuning, metric=wide), stretches)
 
 
 def fit(
@@ -275,8 +277,8 @@ def _with_jumps(
     width = np.sqrt(tuning.metric if tuning.metric.ndim == 1 else np.diag(tuning.metric))
     known = known_levels(graph.frame, place, a.restricted[:SEVERITIES]), known_months(graph.frame, place, width)
     worth = [list(compress(jumps, promising(jumps, ends, target.density, c.cores))) for jumps in known]
-    jumps = Repertoire(worth, graph.frame, place, target.density, c.cores)
-    stretches, new, made = list(begun.stretches), list(begun.stretches), count()
+    jumps = Repertoire(worth, graph.frame, place, width, target.density, c.cores)
+    own, new, made = list[Stretch](), list(begun.stretches), count()
 
     def carry_on(length: int) -> Stage:
         """Every chain, with jumps to where any has been so far."""
@@ -284,7 +286,7 @@ def _with_jumps(
         jumps.learn(new, ends)
         stage = sample(target, ends, tuning, jumps.kinds(), length, [*numbers, next(made)], c.cores, tell)
         ends, new = stage.draws[:, -1], [Stretch.of(chain) for chain in stage.draws]
-        stretches.extend(new)
+        own.extend(new)
         return stage
 
     learning = joined([carry_on(length) for length in rounds])
@@ -302,7 +304,8 @@ def _with_jumps(
         jumps.divide(kept.draws, ends)
         if len(stages) in RETUNED:
             tuning = _retuned(tuning, kept.draws, target, c.cores)
-    return kept, values, Left(ends, _retuned(tuning, kept.draws, target, c.cores), tuple(stretches[-REMEMBERED:]))
+    told = (*begun.stretches[-REMEMBERED:], *own[-REMEMBERED:])
+    return kept, values, Left(ends, _retuned(tuning, kept.draws, target, c.cores), told)
 
 
 def settled(values: Values) -> bool:

@@ -20,6 +20,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.linalg import cholesky, solve_triangular
 from scipy.linalg.blas import dsymv, dtrmv
+from threadpoolctl import threadpool_limits
 
 from model.jumps import Jumps, jumped
 
@@ -149,7 +150,8 @@ def sample(
             tell()
         return visited, stats, accepted
 
-    with ThreadPoolExecutor(cores) as pool:
+    # One thread a chain is one for its products too: those of a library's own would wait for cores on which the other chains work.
+    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(cores) as pool:
         try:
             done = list(pool.map(chain, range(len(starts))))
         finally:

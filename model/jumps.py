@@ -35,8 +35,9 @@ APART = 1.5
 
 MONTH = (0.35, 0.5, 0.7, 1.0, 1.4, 2.0, 2.8)
 """Log kg by which a family's month may be read in another way."""
-BEYOND = 4.0
-"""Standard deviations of the metric up to which a trajectory goes by itself."""
+BEYOND, ALWAYS = 4.0, 1.0
+"""Standard deviations of the metric up to which a trajectory goes by itself; and log kg from which it is not asked, since the metric of
+draws of both readings is wide."""
 
 GOES_WITH, CHANCE = 0.5, 4.0
 """Standard deviations between two groups' means, and standard errors of the smaller group's, from which a coordinate goes with the one by
@@ -46,9 +47,9 @@ TWO, FEWEST, MOST = -0.05, 0.01, 12
 """Score from which on draws fall into two groups (those of a normal distribution have 0, give or take a hundredth), share of them in the
 smaller group at least, and groups told apart at most."""
 
-SAME = 0.2
-"""Of its size, by which one jump of a block may differ from another, there or back, and be no new one: a stretch that lies apart does so
-from all others."""
+SAME = 1.0
+"""Standard deviations, of the metric, by which one jump may differ from another, there or back, in any dimension and be no new one: a
+stretch that lies apart does so from all others, and in a group of few draws what goes with a coordinate is chance in part."""
 
 TRIES, SHARES = 8, (0.2, 0.3, 0.3, 0.1, 0.1)
 """Jumps tried before each draw; and the shares of known levels, of known months, and of what was learnt of courses, levels, and both, where
@@ -107,9 +108,9 @@ def learnt(known: Sequence[Stretch], new: Sequence[Stretch], f: Frame, place: La
 
 def known_months(f: Frame, place: Layout, width: np.ndarray) -> Jumps:
     """Each month of each family's course in which something is seen of it, by those of :data:`MONTH` that are :data:`BEYOND` its `width`,
-    a standard deviation for each dimension."""
+    a standard deviation for each dimension, or :data:`ALWAYS` asked."""
     months = place["family_course"][:, : f.periods][f.family_seen[:, : f.periods]]
-    return [(months[n : n + 1], np.array([by])) for n, i in enumerate(months) for by in MONTH if by > BEYOND * width[i]]
+    return [(months[n : n + 1], np.array([by])) for n, i in enumerate(months) for by in MONTH if by >= min(ALWAYS, BEYOND * width[i])]
 
 
 def known_levels(f: Frame, place: Layout, severities: Sequence[float]) -> Jumps:
@@ -191,54 +192,51 @@ def promising(jumps: Jumps, points: np.ndarray, log_density: Callable[[np.ndarra
 
 
 class Repertoire:
-    """The jumps of a fit that are worth trying."""
+    """The jumps of a fit that are worth trying. None is taken back, and none that is like one that is there is added."""
 
-    def __init__(self, known: Sequence[Jumps], f: Frame, place: Layout, log_density: Callable[[np.ndarray], float], cores: int) -> None:
-        """known : levels and months."""
-        self._f, self._place, self._log_density, self._cores = f, place, log_density, cores
+    def __init__(
+        self, known: Sequence[Jumps], f: Frame, place: Layout, width: np.ndarray, log_density: Callable[[np.ndarray], float], cores: int
+    ) -> None:
+        """known : levels and months. width : (dimension,) standard deviations."""
+        self._f, self._place, self._width, self._log_density, self._cores = f, place, width, log_density, cores
         self._known, self._stretches = known, list[Stretch]()
         self._learnt: list[Jumps] = [[], [], []]
         self._waiting: list[Jumps] = [[], [], []]
-        self._halves = dict[int, Jumps]()
-        self._met: dict[bytes, list[np.ndarray]] = {}
+        self._halves: Jumps = []
 
     def learn(self, new: Sequence[Stretch], ends: np.ndarray) -> None:
         """What is told by `new` stretches. Where the chains have come to, `ends`, earlier ones that have not promised yet are asked too."""
         for n, jumps in enumerate(learnt(self._stretches, new, self._f, self._place)):
-            asked = [*self._waiting[n], *filter(self._is_new, jumps)]
-            good = self._promising(asked, ends)
-            self._learnt[n] += compress(asked, good)
-            self._waiting[n] = [jump for jump, promises in zip(asked, good, strict=True) if not promises]
+            self._waiting[n] = self._added(self._learnt[n], [*self._waiting[n], *jumps], ends)
         self._stretches += new
 
     def divide(self, draws: np.ndarray, ends: np.ndarray) -> None:
-        """What is told by the groups that `draws` fall into; of coordinates that have promised, anew."""
-        for i, jumps in halved(draws).items():
-            good = [True] * len(jumps) if i in self._halves else self._promising(jumps, ends)
-            if any(good):
-                self._halves[i] = list(compress(jumps, good))
+        """What is told by the groups that `draws` fall into."""
+        self._added(self._halves, list(chain.from_iterable(halved(draws).values())), ends)
+
+    def _added(self, known: Jumps, jumps: Jumps, ends: np.ndarray) -> Jumps:
+        """Those of `jumps` that are like none of `known` are asked, the last of such as are alike; added if they promise, else returned."""
+        asked: Jumps = []
+        for jump in reversed(jumps):
+            if not any(self._alike(jump, other) for other in (*known, *asked)):
+                asked.append(jump)
+        good = promising(asked, ends, self._log_density, self._cores)
+        known += compress(asked, good)
+        return [jump for jump, promises in zip(asked, good, strict=True) if not promises]
+
+    def _alike(self, one: Jump, other: Jump) -> bool:
+        gap = np.zeros(self._width.size)
+        gap[one[0]] = one[1]
+        there, back = gap.copy(), gap
+        there[other[0]] -= other[1]
+        back[other[0]] += other[1]
+        return any((np.abs(of) < SAME * self._width).all() for of in (there, back))
 
     def kinds(self) -> list[tuple[Jumps, int]]:
         """And how many of each are tried before a draw."""
         some = [(jumps, share) for jumps, share in zip([*self._known, *self._learnt], SHARES, strict=True) if jumps]
         shares = sum(share for _, share in some)
-        return [
-            *((jumps, round(TRIES * share / shares)) for jumps, share in some),
-            (list(chain.from_iterable(self._halves.values())), HALVED_TRIES),
-        ]
-
-    def _is_new(self, jump: Jump) -> bool:
-        """Is none like it met yet? It is met from then on."""
-        block, difference = jump
-        met = self._met.setdefault(block.tobytes(), [])
-        sizes = [min(np.linalg.norm(difference - other), np.linalg.norm(difference + other)) for other in met]
-        if sizes and min(sizes) < SAME * np.linalg.norm(difference):
-            return False
-        met.append(difference)
-        return True
-
-    def _promising(self, jumps: Jumps, points: np.ndarray) -> list[bool]:
-        return promising(jumps, points, self._log_density, self._cores)
+        return [*((jumps, round(TRIES * share / shares)) for jumps, share in some), (self._halves, HALVED_TRIES)]
 
 
 def _blocks(apart: np.ndarray, place: Layout, f: Frame) -> Iterator[tuple[int, np.ndarray]]:

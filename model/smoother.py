@@ -37,9 +37,9 @@ from model.lanes import WIDTH, at, at_least, put, spread
 def _arrive(i, room, b, later, now, told, arrive):
     """arrive[i, k] = later(k) / (p(k) p(y | move i)), so that times joint[i, k] it is what the later states k of a chain say of them after
     move i, normalised; told[i] is the sum. later : smoothed, now : filtered."""
-    z, evidence, total = TO[i], at(room.evidence[b], i), spread(TINY)
+    z, scale, total = TO[i], 1.0 / at(room.evidence[b], i), spread(TINY)
     for k in range(arrive.shape[1]):
-        v = at(later, (z, k)) / (evidence * at_least(at(now, (z, k)), TINY))
+        v = at(later, (z, k)) / at_least(at(now, (z, k)), TINY) * scale
         put(arrive, (i, k), v)
         total += v * at(room.joint[b], (i, k))
     each = 1.0 / total

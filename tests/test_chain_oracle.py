@@ -13,7 +13,7 @@ from scipy.special import expit, logsumexp
 
 import model.xla  # noqa: F401 - tells JAX of the kernels
 from model.chain import DIFFERENTIABLE, MONTHLY, regime_chain
-from model.entry import adjoint, forward
+from model.entry import _call, _given, adjoint, forward
 from model.filtering import filtered_and_smoothed, over_states
 from model.kernel import (
     CAMPAIGN_START,
@@ -170,10 +170,10 @@ def test_what_keeping_the_chains_of_a_campaign_apart_costs_is_small(seed):
     np.testing.assert_allclose(filtered_and_smoothed(p)[1], posterior, atol=5e-3)
 
 
-@pytest.mark.parametrize("seed", range(4))
-def test_the_gradient_is_the_difference_quotient_for_any_cotangent(seed):
-    p = a_problem(seed, chains=5, periods=6, states=5, groups=2, series=8)
-    weight = np.random.default_rng(seed).normal(size=(5, 6))
+@pytest.mark.parametrize(("seed", "chains", "groups"), [(0, 5, 2), (1, 5, 2), (2, 5, 2), (3, 5, 2), (4, 11, 1)])
+def test_the_gradient_is_the_difference_quotient_for_any_cotangent(seed, chains, groups):
+    p = a_problem(seed, chains=chains, periods=6, states=5, groups=groups, series=chains + 3)
+    weight = np.random.default_rng(seed).normal(size=(chains, 6))
     _, campaign, state = forward(layer(p))
     gradient = dict(zip(DIFFERENTIABLE, adjoint(layer(p), campaign, state, weight), strict=True))
 
@@ -195,6 +195,34 @@ def test_the_gradient_is_the_difference_quotient_for_any_cotangent(seed):
             one, other = (4 * second - first) / 3, (4 * third - second) / 3
             numeric[index] = (16 * other - one) / 15
         np.testing.assert_allclose(gradient[name], numeric, rtol=1e-8, atol=1e-9, err_msg=name)
+
+
+def test_chains_side_by_side_are_what_each_is_alone():
+    p = a_problem(5, chains=11, periods=6, states=5, groups=11, series=11)
+    of_series, of_chain = ("x", "scale", "kind", "hurdle", "rho", "spare"), ("relief", "parting", "hold", "onset", "entry")
+    predictive, campaign, state = forward(layer(p))
+    together = by_chain(p["group"], 11, state), by_chain(p["group"], 11, smooth(layer(p), campaign, state)[1])
+    for c in range(11):
+        alone = p | {name: p[name][c : c + 1] for name in (*of_series, *of_chain)} | {"chain": np.array([0]), "group": np.array([0])}
+        own, own_campaign, own_state = forward(layer(alone))
+        np.testing.assert_allclose(predictive[c], own[0], rtol=1e-13)
+        for every, one in zip(together, (own_state, smooth(layer(alone), own_campaign, own_state)[1]), strict=True):
+            np.testing.assert_allclose(every[..., c], by_chain(alone["group"], 1, one)[..., 0], rtol=1e-12, atol=1e-15)
+
+
+def test_what_lay_in_memory_before_is_in_nothing_that_the_kernels_say():
+    p = layer(a_problem(6, chains=11, periods=6, groups=3) | {"months": 4})
+    found = forward(p)
+    dirty = [np.full(v.shape, np.nan) for v in found]
+    _call("forward", _given(p), dirty)
+    for one, other in zip(found, dirty, strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert not found[2][4:].any()
+    weight = np.ones_like(found[0])
+    pulled = [np.full(np.shape(v), np.nan) for v in adjoint(p, *found[1:], weight)]
+    _call("adjoint", [*_given(p), *found[1:], weight], pulled)
+    for one, other in zip(adjoint(p, *found[1:], weight), pulled, strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 def the_op(p):
