@@ -99,9 +99,10 @@ _SOURCES = b"".join(Path(__file__).with_name(f"{name}.py").read_bytes() for name
 _FOLDER = Path(config.CACHE_DIR or Path(__file__).with_name("__pycache__"))
 config.CACHE_DIR = str(_FOLDER / hashlib.sha256(_SOURCES).hexdigest()[:12])
 compiled = njit(cache=True, error_model="numpy", nogil=True)
-# A call would pass some hundred words: each array is its shape and strides too.
-making = njit(error_model="numpy", forceinline=True)
-# What makes no array, and returns none, need not count who refers to its views: numba would, many times a month, atomically.
+# What makes arrays is called once or once a team.
+making = njit(error_model="numpy")
+# What a month is made of. A call would pass some hundred words: each array is its shape and strides too. And what makes no array, and
+# returns none, need not count who refers to its views: numba would, many times a month, atomically.
 part = njit(error_model="numpy", forceinline=True, _nrt=False)
 # What an entry is: not compiled for itself as well.
 body = njit(error_model="numpy", inline="always")
