@@ -12,7 +12,8 @@ and the whole density decides (Metropolis). :math:`\Delta_b` is one of three thi
   :math:`\bar\theta^{(i)}_b - \bar\theta^{(j)}_b`, over one family and a span of months;
 - *known*: one unit's level over a span of years by the logarithm of a severity, "a higher base, and restricted ever since"; or one month
   of a family's course, "nine tenths less for all, most of whom found ways of their own";
-- *halved*: where draws of one coordinate fall into two groups, the difference of their means, in that coordinate and all that goes with it.
+- *halved*: where draws of one coordinate fall into two groups, the difference of their means, in that coordinate alone and in all that goes
+  with it.
 
 Sign, block and difference do not depend on the state, and what is learnt is learnt before a stage of draws begins: within it the proposal
 is symmetric and the posterior is left as it is. Of jumps that are worth trying (:class:`Repertoire`) there are never fewer from stage to

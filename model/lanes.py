@@ -112,9 +112,9 @@ def _some(context: Any, builder: Any, array_type: Any, array: Any, start: Any, c
     return [place, ir.IntType(32)(_ALIGNED), builder.icmp_signed("<", lanes, _spread(builder, count))]
 
 
-def _masked(builder: Any, name: str, returned: Any, arguments: list[Any]) -> Any:
+def _intrinsic(builder: Any, name: str, returned: Any, arguments: list[Any]) -> Any:
     function = ir.FunctionType(returned, [argument.type for argument in arguments])
-    return builder.call(cgutils.get_or_insert_function(builder.module, function, f"llvm.masked.{name}.v{WIDTH}f64.p0"), arguments)
+    return builder.call(cgutils.get_or_insert_function(builder.module, function, name), arguments)
 
 
 @intrinsic  # type: ignore[untyped-decorator]
@@ -123,7 +123,7 @@ def at_some(typing_context: Any, array: Any, start: Any, count: Any) -> Any:
 
     def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         some = _some(context, builder, signature.args[0], *arguments)
-        return _masked(builder, "load", _VECTOR, [*some, ir.Constant(_VECTOR, [0.0] * WIDTH)])
+        return _intrinsic(builder, f"llvm.masked.load.v{WIDTH}f64.p0", _VECTOR, [*some, ir.Constant(_VECTOR, [0.0] * WIDTH)])
 
     return _lanes(array, types.intp, types.intp), codegen
 
@@ -133,7 +133,8 @@ def put_some(typing_context: Any, array: Any, start: Any, count: Any, value: Any
     """Write the first lanes where :func:`at_some` reads them."""
 
     def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        _masked(builder, "store", ir.VoidType(), [arguments[3], *_some(context, builder, signature.args[0], *arguments[:3])])
+        some = _some(context, builder, signature.args[0], *arguments[:3])
+        _intrinsic(builder, f"llvm.masked.store.v{WIDTH}f64.p0", ir.VoidType(), [arguments[3], *some])
         return context.get_dummy_value()
 
     return types.none(array, types.intp, types.intp, _lanes), codegen
@@ -146,10 +147,9 @@ def soon(typing_context: Any, array: Any, number: Any) -> Any:
 
     def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         struct = context.make_array(signature.args[0])(context, builder, arguments[0])
-        place, number = builder.gep(struct.data, [arguments[1]]), ir.IntType(32)
-        place = builder.bitcast(place, ir.IntType(8).as_pointer())
-        kind = ir.FunctionType(ir.VoidType(), [place.type, number, number, number])
-        builder.call(cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0"), [place, number(0), number(3), number(1)])
+        place = builder.bitcast(builder.gep(struct.data, [arguments[1]]), ir.IntType(8).as_pointer())
+        asked = [place, *map(ir.IntType(32), (0, 3, 1))]  # to read; to keep in all caches; data
+        _intrinsic(builder, "llvm.prefetch.p0", ir.VoidType(), asked)
         return context.get_dummy_value()
 
     return types.none(array, types.intp), codegen
