@@ -48,6 +48,9 @@ exactly there, and the sampler refuses a start with a zero in its gradient."""
 
 _GROUPS = ("warmup_sample_stats", "sample_stats")
 
+DEEPEST = 6
+"""A tree of NUTS doubles so many times at most. Warmed up they have 15 to 31 steps; the first ones, in a metric that knows nothing, would
+have a thousand, a third of the time of a warm-up."""
 WATCHED = 150
 """Draws a chain after nutpie's warm-up, by whose means readings are told apart."""
 ROUNDS = (60, 60)
@@ -226,6 +229,7 @@ def _warmed_up(compiled: Any, point: np.ndarray, c: Computation, draws: int, tel
         cores=c.cores,
         seed=c.seed,
         target_accept=c.target_accept,
+        maxdepth=DEEPEST,
         save_warmup=True,
         progress_bar=False,
         progress_callback=told,
@@ -293,13 +297,13 @@ def _with_jumps(
     jumps.divide(learning.draws, ends)
     tuning = _retuned(tuning, learning.draws, target, c.cores)
     free = [v.name for v in graph.model.free_RVs]
-    stages, expanded = list[Stage](), list[Values]()
+    stages, expanded, late = list[Stage](), list[Values](), np.zeros(0, int)
     while len(stages) < QUARTERS:
         stages.append(carry_on(-(-c.draws // 4)))
         expanded.append(_expanded(compiled, free, stages[-1].draws))
         later = slice(len(stages) // 3, None)
         kept, values = joined(stages[later]), {n: np.concatenate([of[n] for of in expanded[later]], axis=1) for n in free}
-        if len(stages) > 1 and settled(values):
+        if len(stages) > 1 and not (late := unsettled(values, late)).size:
             break
         jumps.divide(kept.draws, ends)
         if len(stages) in RETUNED:
@@ -308,15 +312,23 @@ def _with_jumps(
     return kept, values, Left(ends, _retuned(tuning, kept.draws, target, c.cores), told)
 
 
-def settled(values: Values) -> bool:
-    """Would they pass the gate? It asks for what is published, and R-hat of distances from the median is another on another scale."""
+def unsettled(values: Values, suspects: np.ndarray) -> np.ndarray:
+    """Places, of all values side by side, of some that would not pass the gate; none if all would. It asks for what is published, and
+    R-hat of distances from the median is another on another scale.
+
+    suspects : places that are asked first, alone: it is mostly the same few that are late, and all take seconds.
+    """
     chains, draws = next(iter(values.values())).shape[:2]
     every = xr.Dataset({"x": (("chain", "draw", "value"), np.concatenate([v.reshape(chains, draws, -1) for v in values.values()], axis=2))})
+    everywhere = np.arange(every.sizes["value"])
     with np.errstate(all="ignore"):  # what has not moved at all has no variance, and is not settled
-        if not (azs.rhat(every)["x"] <= RHAT).all():
-            return False
+        for asked in (suspects, everywhere):
+            late = asked[~(azs.rhat(every.isel(value=asked))["x"].values <= RHAT)] if asked.size else asked
+            if late.size:
+                return late
         # They take four times as long as R-hat.
-        return all((azs.ess(every, method=method)["x"] >= ESS_A_CHAIN * chains).all() for method in ("bulk", "tail"))
+        enough = [azs.ess(every, method=method)["x"].values >= ESS_A_CHAIN * chains for method in ("bulk", "tail")]
+        return everywhere[~np.logical_and(*enough)]
 
 
 @cache
@@ -346,9 +358,20 @@ def _last_metric(warm: xr.DataTree, chain: int) -> np.ndarray:
 
 def _expanded(compiled: Any, free: list[str], draws: np.ndarray) -> Values:
     """What `draws`, (chain, draw, dimension), are in the model's own terms."""
-    expand = compiled._make_expand_func(0, 0, 0)
-    named = [[expand(x, **compiled._shared_data) for x in chain] for chain in draws]
-    return {name: np.array([[draw[name] for draw in chain] for chain in named]) for name in free}
+    of = inspect.getclosurevars(compiled._make_expand_func).nonlocals
+    given = [compiled._shared_data[name] for name in of["expand_shared_names"]]
+    values = _of_each(of["expand_fn"], len(given))(draws.reshape(-1, draws.shape[2]), *given)
+    return {
+        n: np.asarray(v).reshape(*draws.shape[:2], *shape)
+        for n, v, shape in zip(of["names"], values, of["shapes"], strict=True)
+        if n in free
+    }
+
+
+@cache
+def _of_each(raw: Callable[..., Any], given: int) -> Any:
+    """nutpie expands one draw at a time, of which Python makes sixty arrays each."""
+    return jax.jit(jax.vmap(raw, [0] + [None] * given))
 
 
 def _named(graph: Graph, stage: Stage, values: Values) -> xr.DataTree:

@@ -17,6 +17,8 @@ from model.entry import entry
 from model.kernel import CAMPAIGNS, INPUTS, INTEGERS
 
 jax.config.update("jax_enable_x64", True)  # type: ignore[no-untyped-call]
+# A density takes a millisecond, of which handing it to another thread and back was a tenth.
+jax.config.update("jax_cpu_enable_async_dispatch", False)  # type: ignore[no-untyped-call]
 
 
 @cache

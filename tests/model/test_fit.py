@@ -14,7 +14,7 @@ from support import simulated_csv
 from data.config import Family, Watch
 from data.log import ReleaseLog
 from data.panel import Panel, read_panel
-from model.fit import continued, fit
+from model.fit import continued, fit, unsettled
 from model.frame import frame
 from model.layers import draws_of
 from model.modes import DISPERSED, screen
@@ -93,6 +93,21 @@ def test_a_chain_that_is_interrupted_is_not_taken_for_a_short_one(tmp_path):
     own, command = os.environ | {"PYTHONPATH": "tests/model"}, [sys.executable, "-c", INTERRUPTED, str(tmp_path)]
     done = subprocess.run(command, env=own, cwd=ROOT, capture_output=True, text=True, check=False)
     assert "KeyboardInterrupt" in done.stderr and "came to an end" not in done.stdout, done.stderr[-2000:]
+
+
+def test_what_is_late_is_asked_first_and_all_the_rest_before_a_fit_is_over():
+    rng = np.random.default_rng(0)
+    values = {"level": rng.normal(size=(2, 500, 3)), "noise": rng.normal(size=(2, 500)), "still": rng.normal(size=(2, 500, 2))}
+    nothing = np.zeros(0, int)
+    assert not unsettled(values, nothing).size
+    values["noise"][1] += 1
+    values["still"][..., 1] = 0.5
+    # Side by side: three levels, the noise, and the two of which one has not moved.
+    np.testing.assert_array_equal(unsettled(values, nothing), [3, 5])
+    np.testing.assert_array_equal(unsettled(values, np.array([1, 3])), [3])
+    np.testing.assert_array_equal(unsettled(values, np.array([0, 1])), [3, 5])
+    few = {"level": np.repeat(rng.normal(size=(2, 20, 3)), 25, axis=1)}
+    assert unsettled(few, nothing).size
 
 
 def test_chains_of_an_earlier_fit_carried_on_say_what_it_said_and_need_no_warm_up(fitted, panel):
