@@ -25,9 +25,11 @@ def timed(f: Frame, after: Left | None = None) -> tuple[Fit, dict[str, float]]:
 
 def main(which: str) -> None:
     f = frame(problems.real(), problems.A) if which == "real" else problems.world().frame
-    fit(f, problems.A, Computation(draws=2, tune=2, chains=1))
+    fit(f, problems.A, Computation(draws=4, tune=20))
     first, afresh = timed(f.until(f.periods - 1))
-    _, carried = timed(f, continued(first, f))
+    after = continued(first, f)
+    assert after is not None
+    _, carried = timed(f, after)
     print(json.dumps({"begun afresh": afresh, "carried on": carried}))
 
 

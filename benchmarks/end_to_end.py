@@ -29,11 +29,12 @@ Told = Callable[[int, int], None]
 
 
 def by_numpyro(compiled: Any, start: Any, c: Computation, told: Told) -> None:
-    """NumPyro's NUTS, of the same target acceptance, a step at a time, so that the clock can be read."""
+    """NumPyro's NUTS, of the same target acceptance and no deeper trees, a step at a time, so that the clock can be read."""
     from numpyro.infer import NUTS
 
     data, count, of = fitting._given(compiled), itertools.count(1), c.chains * (c.tune + fitting.WATCHED)
-    kernel = NUTS(potential_fn=lambda x: -compiled._raw_logp_fn(x, *data)[0], target_accept_prob=c.target_accept)
+    limits = {"target_accept_prob": c.target_accept, "max_tree_depth": fitting.DEEPEST}
+    kernel = NUTS(potential_fn=lambda x: -compiled._raw_logp_fn(x, *data)[0], **limits)
 
     def chain(seed: int) -> None:
         state = kernel.init(jax.random.key(seed), c.tune, start, (), {})

@@ -28,7 +28,19 @@ NIGHTS = {
 
 def night(store: Path, config: Path, *options: str) -> dict[str, Any]:
     """One refresh, watched from outside."""
-    command = [sys.executable, "-m", "service.cli", "refresh", "--accept-review", "--config", str(config), "--store", str(store), *options]
+    command = [
+        sys.executable,
+        "-m",
+        "service.cli",
+        "refresh",
+        "--accept-review",
+        "--unchanged-is-success",
+        "--config",
+        str(config),
+        "--store",
+        str(store),
+        *options,
+    ]
     began, memory = time.perf_counter(), 0
     run = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     while run.poll() is None:
@@ -36,12 +48,14 @@ def night(store: Path, config: Path, *options: str) -> dict[str, Any]:
             if line.startswith("VmHWM"):
                 memory = max(memory, int(line.split()[1]))
         time.sleep(0.02)
+    if run.returncode:
+        raise SystemExit(f"{' '.join(command)} ended with {run.returncode}")
     record = last(open_store(store)) or {}
     kind = (record.get("decision") or {}).get("kind", "nothing")
     attempts = [(a["began"], a["gate"]) for a in record.get("attempts") or ()]
     steps = record.get("seconds", {})
     return {
-        "seconds": time.perf_counter() - began, "memory": memory / 1e6, "exit": run.returncode, "decision": kind, "steps": steps,
+        "seconds": time.perf_counter() - began, "memory": memory / 1e6, "decision": kind, "steps": steps,
         "sampling": steps.get(FITS, 0.0), "began": "; ".join(f"{how}: {gate}" for how, gate in attempts),
     }  # fmt: skip
 

@@ -148,26 +148,36 @@ def _adjoint(address):  # type: ignore[no-untyped-def]
 ENTRIES = {"forward": _forward, "adjoint": _adjoint}
 
 
+_ELSEWHERE: dict[str, "subprocess.Popen[bytes]"] = {}
+"""Who compiles an entry now."""
+
+
 @cache
 def entry(name: str) -> Any:
     """A ctypes function: address of a call frame -> 0."""
+    if name in _ELSEWHERE:
+        _ELSEWHERE[name].wait()
     return cfunc("int64(int64)", cache=True)(ENTRIES[name]).ctypes
 
 
 @contextmanager
 def beside(name: str) -> Iterator[None]:
-    """Meanwhile another process compiles an entry into numba's cache, where it is not there yet: numba compiles under Python's lock."""
+    """Meanwhile another process compiles an entry into numba's cache, where it is not there yet: numba compiles under Python's lock. Who
+    asks for that entry waits for it."""
     if any(Path(config.CACHE_DIR).glob(f"*/{__name__.rpartition('.')[2]}.{ENTRIES[name].__name__}-*.nbi")):
         yield
         return
     program = f"from {__name__} import entry; entry({name!r})"
     paths = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     with subprocess.Popen([sys.executable, "-c", program], env=paths, stdin=subprocess.DEVNULL) as other:
+        _ELSEWHERE[name] = other
         try:
             yield
         except BaseException:
             other.kill()
             raise
+        finally:
+            del _ELSEWHERE[name]
 
 
 def _call(name: str, arguments: list[np.ndarray], results: list[np.ndarray]) -> None:

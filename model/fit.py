@@ -16,7 +16,7 @@ import gc
 import hashlib
 import inspect
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -49,8 +49,8 @@ exactly there, and the sampler refuses a start with a zero in its gradient."""
 _GROUPS = ("warmup_sample_stats", "sample_stats")
 
 DEEPEST = 6
-"""A tree of NUTS doubles so many times at most. Warmed up they have 15 to 31 steps; the first ones, in a metric that knows nothing, would
-have a thousand, a third of the time of a warm-up."""
+"""A tree of a warm-up doubles so many times at most: its first ones, in a metric that knows nothing, had up to a thousand steps, which took
+a third of its time. A single chain's have the ten of nutpie, since its draws are kept."""
 WATCHED = 150
 """Draws a chain after nutpie's warm-up, by whose means readings are told apart."""
 ROUNDS = (60, 60)
@@ -69,8 +69,6 @@ METRIC_DRAWS = 1000
 """At so many of the draws, at most, gradients are asked for when a metric is estimated."""
 
 Progress = Callable[[int, int], None]
-Values = dict[str, np.ndarray]
-"""(chain, draw, ...) of each free variable, in the model's own terms."""
 
 
 @dataclass(frozen=True)
@@ -109,6 +107,8 @@ def _compiled(equations: Equations) -> Any:
         # The data stay arguments (`freeze_model`).
         made = nutpie.compile_pymc_model(equations.model, backend="jax", gradient_backend="jax", freeze_model=False, jitter_rvs=set())
         entry("forward")
+        # Of the other one its gradient is told last.
+        inspect.getclosurevars(made._make_logp_func).nonlocals["logp_fn"].trace(np.zeros(made.n_dim), *_given(made))
     return made
 
 
@@ -191,13 +191,15 @@ def fit(
     alone = computation.chains == 1
     watched, *rounds = (min(n, computation.draws) for n in (WATCHED, *ROUNDS))
     later = 0 if alone else computation.chains * (sum(rounds) + computation.draws)
-    told, total = 0, later
+    told, total, one = 0, later, threading.Lock()
 
-    def tell(finished: int, of: int) -> None:
+    def tell(finished: int | None = None, of: int | None = None) -> None:
+        """By default, one more; chains tell it from threads of their own."""
         nonlocal told, total
-        told, total = finished, of + later
-        if progress is not None:
-            progress(told, max(told, total))
+        with one:
+            told, total = told + 1 if finished is None else finished, total if of is None else of + later
+            if progress is not None:
+                progress(told, max(told, total))
 
     begun = after
     if begun is None:
@@ -208,8 +210,8 @@ def fit(
             posterior = xr.DataTree.from_dict({"posterior": warm["posterior"].to_dataset(), "sample_stats": stats})
             return Fit(posterior, graph, free, _left(warm))
         begun = _left(warm)
-    stage, values, left = _with_jumps(compiled, graph, assumptions, computation, begun, rounds, lambda: tell(told + 1, total - later))
-    return Fit(_named(graph, stage, values), graph, free, left)
+    stage, values, left = _with_jumps(compiled, graph, assumptions, computation, begun, rounds, tell)
+    return Fit(_named(graph, compiled, stage, values), graph, free, left)
 
 
 def _warmed_up(compiled: Any, point: np.ndarray, c: Computation, draws: int, tell: Progress) -> xr.DataTree:
@@ -229,7 +231,7 @@ def _warmed_up(compiled: Any, point: np.ndarray, c: Computation, draws: int, tel
         cores=c.cores,
         seed=c.seed,
         target_accept=c.target_accept,
-        maxdepth=DEEPEST,
+        maxdepth=10 if c.chains == 1 else DEEPEST,
         save_warmup=True,
         progress_bar=False,
         progress_callback=told,
@@ -270,9 +272,10 @@ def _retuned(tuning: Tuning, draws: np.ndarray, target: Target, cores: int) -> T
 
 def _with_jumps(
     compiled: Any, graph: Graph, a: Assumptions, c: Computation, begun: Left, rounds: list[int], tell: Callable[[], None]
-) -> tuple[Stage, Values, Left]:
-    """Chains carried on from `begun`, what they are in the model's own terms, and what they leave; what is learnt of the readings is learnt
-    in `rounds`, which are left behind."""
+) -> tuple[Stage, np.ndarray, Left]:
+    """Chains carried on from `begun`, what they are in the model's own terms, and what they leave. After `rounds`, which are left behind, a
+    quarter at a time: readings go on being learnt, of what is no more taken back, and the gate's R-hat and effective draws say when it is
+    enough. They are the rule by which a fit ends, so that its passing them is no second opinion; the screen for rival modes is."""
     data, density, gradient = _given(compiled), _density(compiled._raw_logp_fn), compiled._make_logp_func()
     target = Target(lambda x: float(density(x, *data)[0]), lambda x: gradient(x, **compiled._shared_data))
     place, ends, tuning = Layout(_origin(graph.equations)), begun.ends, begun.tuning
@@ -296,38 +299,39 @@ def _with_jumps(
     learning = joined([carry_on(length) for length in rounds])
     jumps.divide(learning.draws, ends)
     tuning = _retuned(tuning, learning.draws, target, c.cores)
-    free = [v.name for v in graph.model.free_RVs]
-    stages, expanded, late = list[Stage](), list[Values](), np.zeros(0, int)
-    while len(stages) < QUARTERS:
+    stages, expanded, late = list[Stage](), list[np.ndarray](), np.zeros(0, int)
+    for quarter in range(1, QUARTERS + 1):
         stages.append(carry_on(-(-c.draws // 4)))
-        expanded.append(_expanded(compiled, free, stages[-1].draws))
-        later = slice(len(stages) // 3, None)
-        kept, values = joined(stages[later]), {n: np.concatenate([of[n] for of in expanded[later]], axis=1) for n in free}
-        if len(stages) > 1 and not (late := unsettled(values, late)).size:
+        expanded.append(_expanded(compiled, stages[-1].draws))
+        left_behind = slice(len(stages) - (quarter - quarter // 3))
+        del stages[left_behind], expanded[left_behind]
+        kept = joined(stages)
+        if quarter > 1 and not (late := unsettled(expanded, late)).size:
             break
         jumps.divide(kept.draws, ends)
-        if len(stages) in RETUNED:
+        if quarter in RETUNED:
             tuning = _retuned(tuning, kept.draws, target, c.cores)
     told = (*begun.stretches[-REMEMBERED:], *own[-REMEMBERED:])
-    return kept, values, Left(ends, _retuned(tuning, kept.draws, target, c.cores), told)
+    return kept, np.concatenate(expanded, axis=1), Left(ends, _retuned(tuning, kept.draws, target, c.cores), told)
 
 
-def unsettled(values: Values, suspects: np.ndarray) -> np.ndarray:
-    """Places, of all values side by side, of some that would not pass the gate; none if all would. It asks for what is published, and
-    R-hat of distances from the median is another on another scale.
+def unsettled(pieces: Sequence[np.ndarray], suspects: np.ndarray) -> np.ndarray:
+    """Places of some values that R-hat or effective draws of the gate would not let pass; none if all would. It is asked of what is
+    published: R-hat of distances from the median is another on another scale.
 
-    suspects : places that are asked first, alone: it is mostly the same few that are late, and all take seconds.
+    pieces : (chain, draw, value) each, one after the other. suspects : places that are asked first, alone: it is mostly the same few that
+    are late, and all take seconds.
     """
-    chains, draws = next(iter(values.values())).shape[:2]
-    every = xr.Dataset({"x": (("chain", "draw", "value"), np.concatenate([v.reshape(chains, draws, -1) for v in values.values()], axis=2))})
-    everywhere = np.arange(every.sizes["value"])
+    everywhere = np.arange(pieces[0].shape[2])
     with np.errstate(all="ignore"):  # what has not moved at all has no variance, and is not settled
         for asked in (suspects, everywhere):
-            late = asked[~(azs.rhat(every.isel(value=asked))["x"].values <= RHAT)] if asked.size else asked
+            every = xr.Dataset({"x": (("chain", "draw", "value"), np.concatenate([piece[..., asked] for piece in pieces], axis=1))})
+            late = asked[~(azs.rhat(every)["x"].values <= RHAT)] if asked.size else asked
             if late.size:
                 return late
         # They take four times as long as R-hat.
-        enough = [azs.ess(every, method=method)["x"].values >= ESS_A_CHAIN * chains for method in ("bulk", "tail")]
+        needed = ESS_A_CHAIN * every.sizes["chain"]
+        enough = [azs.ess(every, method=method)["x"].values >= needed for method in ("bulk", "tail")]
         return everywhere[~np.logical_and(*enough)]
 
 
@@ -356,16 +360,12 @@ def _last_metric(warm: xr.DataTree, chain: int) -> np.ndarray:
     return metric
 
 
-def _expanded(compiled: Any, free: list[str], draws: np.ndarray) -> Values:
-    """What `draws`, (chain, draw, dimension), are in the model's own terms."""
+def _expanded(compiled: Any, draws: np.ndarray) -> np.ndarray:
+    """(chain, draw, value) of what `draws`, (chain, draw, dimension), are in the model's own terms; :func:`_named` tells them apart."""
     of = inspect.getclosurevars(compiled._make_expand_func).nonlocals
     given = [compiled._shared_data[name] for name in of["expand_shared_names"]]
     values = _of_each(of["expand_fn"], len(given))(draws.reshape(-1, draws.shape[2]), *given)
-    return {
-        n: np.asarray(v).reshape(*draws.shape[:2], *shape)
-        for n, v, shape in zip(of["names"], values, of["shapes"], strict=True)
-        if n in free
-    }
+    return np.concatenate([np.asarray(v).reshape(*draws.shape[:2], -1) for v in values], axis=2)
 
 
 @cache
@@ -374,14 +374,18 @@ def _of_each(raw: Callable[..., Any], given: int) -> Any:
     return jax.jit(jax.vmap(raw, [0] + [None] * given))
 
 
-def _named(graph: Graph, stage: Stage, values: Values) -> xr.DataTree:
-    """`values` in the dimensions and coordinates of the model, and what is told of the draws."""
-    chains, draws = stage.draws.shape[:2]
+def _named(graph: Graph, compiled: Any, stage: Stage, values: np.ndarray) -> xr.DataTree:
+    """`values` of :func:`_expanded` in the dimensions and coordinates of the model, and what is told of the draws."""
+    of = inspect.getclosurevars(compiled._make_expand_func).nonlocals
+    sizes = [int(np.prod(shape)) for shape in of["shapes"]]
+    parts = dict(zip(of["names"], zip(np.split(values, np.cumsum(sizes)[:-1], axis=2), of["shapes"], strict=True), strict=True))
+    named = {v.name: part.reshape(*values.shape[:2], *shape) for v in graph.model.free_RVs for part, shape in [parts[v.name]]}
+    chains, draws = values.shape[:2]
     of_draw = {"chain": np.arange(chains), "draw": np.arange(draws)}
-    dims = {n: graph.model.named_vars_to_dims.get(n) or [f"{n}_dim_{axis}" for axis in range(v.ndim - 2)] for n, v in values.items()}
+    dims = {n: graph.model.named_vars_to_dims.get(n) or [f"{n}_dim_{axis}" for axis in range(v.ndim - 2)] for n, v in named.items()}
     used = {d for of in dims.values() for d in of}
     coords = of_draw | {d: list(v) for d, v in graph.model.coords.items() if d in used and v is not None}
-    arrays = {n: (("chain", "draw", *dims[n]), v) for n, v in values.items()}
+    arrays = {n: (("chain", "draw", *dims[n]), v) for n, v in named.items()}
     stats = xr.Dataset({name: (("chain", "draw"), v) for name, v in stage.stats.items()}, of_draw, {"jumped": stage.jumped})
     # ArviZ looks for the names of its dimensions.
     return xr.DataTree.from_dict({"posterior": xr.Dataset(arrays, coords, {"sample_dims": ["chain", "draw"]}), "sample_stats": stats})

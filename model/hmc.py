@@ -32,7 +32,7 @@ SHRINK = 0.3
 """What the diagonals weigh beside covariances of draws and gradients."""
 DENSE = 3000
 """Dimensions from which on a metric is diagonal: a step would cost as much as a gradient, and a gigabyte."""
-STATS = ("diverging", "energy", "logp", "n_steps", "step_size")
+STATS = ("diverging", "energy", "logp", "mean_tree_accept", "n_steps", "step_size")
 """What is told of a draw, by nutpie's names."""
 
 
@@ -137,17 +137,21 @@ def sample(
         rng = np.random.default_rng([*seed, c])
         x, visited, stats, accepted = starts[c], np.empty((draws, starts.shape[1])), [], 0
         at = geometry.at(target, x)
-        for d in range(draws):
-            if over.is_set():
-                break
-            there, taken = jumped(x, at.density, target.density, kinds, rng)
-            if taken:
-                x, at = there, geometry.at(target, there)
-            x, at, told = _moved(x, at, target, geometry, tuning.steps[c], rng)
-            visited[d] = x
-            accepted += taken
-            stats.append(told)
-            tell()
+        try:
+            for d in range(draws):
+                if over.is_set():
+                    break
+                there, taken = jumped(x, at.density, target.density, kinds, rng)
+                if taken:
+                    x, at = there, geometry.at(target, there)
+                x, at, told = _moved(x, at, target, geometry, tuning.steps[c], rng)
+                visited[d] = x
+                accepted += taken
+                stats.append(told)
+                tell()
+        except BaseException:
+            over.set()  # the others need not go on
+            raise
         return visited, stats, accepted
 
     # One thread a chain is one for its products too: those of a library's own would wait for cores on which the other chains work.
@@ -155,7 +159,7 @@ def sample(
         try:
             done = list(pool.map(chain, range(len(starts))))
         finally:
-            over.set()  # whoever is told to stop need not wait for the rest
+            over.set()  # who is told to stop need not wait for the rest
     stats = {name: np.array([[told[name] for told in told_of] for _, told_of, _ in done]) for name in STATS}
     tried = len(starts) * draws * sum(tries for jumps, tries in kinds if jumps)
     return Stage(np.stack([v for v, _, _ in done]), stats, sum(n for *_, n in done) / max(1, tried))
@@ -177,9 +181,11 @@ def _moved(
         v, kinetic = _kicked(v, kinetic, end, 0.5 * step)
     risen = kinetic - end.density - energy
     diverged = not risen < DIVERGED  # of NaN too
-    if not diverged and np.log(rng.random()) < -risen:
+    accepted = 0.0 if diverged else float(np.exp(min(0.0, -risen)))
+    if rng.random() < accepted:
         x, at, energy = there, end, energy + risen
-    return x, at, {"diverging": diverged, "energy": energy, "logp": at.density, "n_steps": gone, "step_size": step}
+    told = {"diverging": diverged, "energy": energy, "logp": at.density, "mean_tree_accept": accepted, "n_steps": gone, "step_size": step}
+    return x, at, told
 
 
 def _kicked(v: np.ndarray, kinetic: float, at: _At, time: float) -> tuple[np.ndarray, float]:

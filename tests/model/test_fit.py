@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import arviz_stats as azs
+import jax
 import numpy as np
 import pytest
 from support import simulated_csv
@@ -14,10 +15,12 @@ from support import simulated_csv
 from data.config import Family, Watch
 from data.log import ReleaseLog
 from data.panel import Panel, read_panel
-from model.fit import continued, fit, unsettled
+from model.fit import DEEPEST, _expanded, _filled, _named, _warmed_up, anchor, continued, fit, unsettled
 from model.frame import frame
+from model.graph import graph_of
+from model.hmc import STATS, Stage
 from model.layers import draws_of
-from model.modes import DISPERSED, screen
+from model.modes import DISPERSED, OTHER_SHARE, screen
 from model.pointwise import FutureLeftOut, with_densities
 from model.probabilities import regime_table
 from model.spec import Assumptions, Computation
@@ -96,18 +99,38 @@ def test_a_chain_that_is_interrupted_is_not_taken_for_a_short_one(tmp_path):
 
 
 def test_what_is_late_is_asked_first_and_all_the_rest_before_a_fit_is_over():
-    rng = np.random.default_rng(0)
-    values = {"level": rng.normal(size=(2, 500, 3)), "noise": rng.normal(size=(2, 500)), "still": rng.normal(size=(2, 500, 2))}
-    nothing = np.zeros(0, int)
-    assert not unsettled(values, nothing).size
-    values["noise"][1] += 1
-    values["still"][..., 1] = 0.5
-    # Side by side: three levels, the noise, and the two of which one has not moved.
-    np.testing.assert_array_equal(unsettled(values, nothing), [3, 5])
-    np.testing.assert_array_equal(unsettled(values, np.array([1, 3])), [3])
-    np.testing.assert_array_equal(unsettled(values, np.array([0, 1])), [3, 5])
-    few = {"level": np.repeat(rng.normal(size=(2, 20, 3)), 25, axis=1)}
-    assert unsettled(few, nothing).size
+    rng, nothing = np.random.default_rng(0), np.zeros(0, int)
+    pieces = [rng.normal(size=(2, 250, 6)) for _ in range(2)]
+    assert not unsettled(pieces, nothing).size
+    for piece in pieces:
+        piece[1, :, 3] += 1
+        piece[..., 5] = 0.5  # has not moved
+    np.testing.assert_array_equal(unsettled(pieces, nothing), [3, 5])
+    np.testing.assert_array_equal(unsettled(pieces, np.array([1, 3])), [3])
+    np.testing.assert_array_equal(unsettled(pieces, np.array([0, 1])), [3, 5])
+    few = np.repeat(rng.normal(size=(2, 20, 3)), 25, axis=1)
+    assert unsettled([few], nothing).size
+
+
+def test_draws_in_the_models_own_terms_are_what_nutpie_makes_of_each(fitted, panel):
+    graph = graph_of(frame(panel, A), A)
+    compiled, at = _filled(graph), fitted.left.ends
+    draws = at[:, None] + np.random.default_rng(0).normal(0, 0.1, (len(at), 3, at.shape[1]))
+    still = {name: np.zeros(draws.shape[:2]) for name in STATS}
+    named = _named(graph, compiled, Stage(draws, still, 0.0), _expanded(compiled, draws))["posterior"].to_dataset()
+    assert list(named) == fitted.free
+    expand = compiled._make_expand_func(0, 0, 0)
+    for chain, draw in np.ndindex(draws.shape[:2]):
+        one = expand(draws[chain, draw], **compiled._shared_data)
+        for name, values in named.items():
+            np.testing.assert_allclose(values[chain, draw], one[name], rtol=1e-12)
+
+
+def test_a_warm_up_has_no_deep_trees_and_xla_works_on_the_thread_that_asks(panel):
+    graph = graph_of(frame(panel, A), A)
+    warm = _warmed_up(_filled(graph), anchor(graph), SHORT.model_copy(update={"tune": 30}), 5, lambda *of: None)
+    assert warm["warmup_sample_stats"]["n_steps"].max() == 2**DEEPEST - 1
+    assert jax.config.read("jax_cpu_enable_async_dispatch") is False
 
 
 def test_chains_of_an_earlier_fit_carried_on_say_what_it_said_and_need_no_warm_up(fitted, panel):
@@ -190,3 +213,4 @@ def test_dispersed_chains_come_home_or_are_found_less_likely(fitted):
     rivals = screen(fitted, A, SHORT)
     assert [r.start for r in rivals] == list(DISPERSED)
     assert not any(r.threatens for r in rivals)
+    assert any(r.changed <= OTHER_SHARE for r in rivals), "a chain that never leaves its start threatens nobody either"

@@ -117,6 +117,24 @@ def test_without_jumps_a_chain_stays_on_its_hill_and_with_them_it_spends_its_sha
     assert not together.stats["diverging"].any()
 
 
+def test_what_goes_wrong_in_one_chain_or_in_who_is_told_ends_the_others_at_once():
+    starts, told = np.array([[-6.0, 0.0], [6.0, 0.0]]), []
+
+    def broken(x):
+        if x[0] > 0 and len(told) > 20:
+            raise FloatingPointError
+        return slope(x)
+
+    with pytest.raises(FloatingPointError):
+        sample(Target(two_hills, broken), starts, tuned(0.8, np.ones(2)), [], 10**6, [1], 2, lambda: told.append(1))
+
+    def interrupted():
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        sample(Target(two_hills, slope), starts, tuned(0.8, np.ones(2)), [], 10**6, [1], 2, interrupted)
+
+
 def test_the_same_seed_gives_the_same_chain_and_another_seed_another():
     jumps = [(np.array([0]), np.array([12.0]))]
     np.testing.assert_array_equal(hills(jumps).draws, hills(jumps).draws)
