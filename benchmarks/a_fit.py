@@ -25,7 +25,7 @@ def timed(f: Frame, after: Left | None = None) -> tuple[Fit, dict[str, float]]:
 
 def main(which: str) -> None:
     f = frame(problems.real(), problems.A) if which == "real" else problems.world().frame
-    fit(f, problems.A, Computation(draws=4, tune=20))
+    fit(f, problems.A, Computation(draws=8, tune=200))
     first, afresh = timed(f.until(f.periods - 1))
     after = continued(first, f)
     assert after is not None

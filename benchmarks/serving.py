@@ -157,7 +157,8 @@ def told_apart() -> float:
             presented = (near, far)[(n + n // 2) % 2]
             began = time.perf_counter_ns()
             keys.holder(presented)
-            times[presented].append(time.perf_counter_ns() - began)
+            took = time.perf_counter_ns() - began  # and not what finding the list takes, in which the two may collide
+            times[presented].append(took)
     kept = [sorted(taken)[: len(taken) * 99 // 100] for taken in times.values()]
     means = [statistics.fmean(taken) for taken in kept]
     spread = [statistics.variance(taken, mean) / len(taken) for taken, mean in zip(kept, means, strict=True)]

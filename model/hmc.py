@@ -26,6 +26,8 @@ from model.jumps import Jumps, jumped
 
 PATH = (1.3, 2.3)
 """Shortest and longest path, in standard deviations: a quarter of a period is 1.6."""
+LONGEST = 100
+"""Steps at most: a chain that was warmed up badly, whose steps are a thousandth, goes less far, and not for minutes a draw."""
 DIVERGED = 1000.0
 """Nats of energy."""
 SHRINK = 0.3
@@ -169,7 +171,7 @@ def _moved(
     x: np.ndarray, at: _At, target: Target, geometry: _Metric, step: float, rng: np.random.Generator
 ) -> tuple[np.ndarray, _At, dict[str, float]]:
     """Where a trajectory from `x` ends, if that is accepted; what it is like there; and what is told of it."""
-    steps, step = max(1, round(rng.uniform(*PATH) / step)), step * rng.uniform(0.9, 1.1)
+    steps, step = min(max(1, round(rng.uniform(*PATH) / step)), LONGEST), step * rng.uniform(0.9, 1.1)
     v, kinetic = geometry.velocity(rng)
     energy = kinetic - at.density
     there, end, gone = x, at, 0

@@ -10,7 +10,7 @@ from scipy.stats import norm
 from model.fit import Fit, Left, continued
 from model.frame import Frame, contrasts
 from model.graph import anchored_course, graph_of
-from model.hmc import SHRINK, Target, Tuning, metric, sample
+from model.hmc import LONGEST, SHRINK, Target, Tuning, metric, sample
 from model.jumps import MONTH, Layout, Repertoire, Stretch, halved, jumped, known_levels, known_months, learnt, promising
 from model.simulate import Design, simulate
 from model.spec import Assumptions
@@ -101,6 +101,7 @@ def test_energy_is_conserved_by_small_steps_and_told_of_the_state_that_is_kept()
     np.testing.assert_allclose(fast.stats["logp"], [[ridge(x)[0] for x in chain] for chain in fast.draws])
     assert (fast.stats["energy"] >= -fast.stats["logp"]).all()
     assert not fast.stats["diverging"].any()
+    assert still.stats["n_steps"].max() == LONGEST
     far = sample(Target(lambda x: ridge(x)[0], ridge), np.ones((2, 2)), tuned(90.0, RIDGE), [], 9, [3], 2, lambda: None)
     assert far.stats["diverging"].all()
 
