@@ -1,6 +1,7 @@
 """Two fits as a refresh makes them, compiled before, in a process of their own: python a_fit.py real|simulated; prints JSON.
 
-The first begins afresh, without the last month; the second carries its chains on to the whole panel.
+The first begins afresh, without the last month, and compiles what only jumps ask, half a second from a cache; the second carries its
+chains on to the whole panel.
 """
 
 import json
@@ -25,7 +26,7 @@ def timed(f: Frame, after: Left | None = None) -> tuple[Fit, dict[str, float]]:
 
 def main(which: str) -> None:
     f = frame(problems.real(), problems.A) if which == "real" else problems.world().frame
-    fit(f, problems.A, Computation(draws=8, tune=200))
+    fit(f, problems.A, Computation(draws=2, tune=2, chains=1))
     first, afresh = timed(f.until(f.periods - 1))
     after = continued(first, f)
     assert after is not None

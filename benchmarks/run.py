@@ -202,7 +202,7 @@ def fitting() -> Table:
         "A fit",
         ["panel", "chains", "s", "draws", "gradients a draw", "R-hat max", "ESS bulk min", "ESS tail min", "divergences", "min ESS / s"],
         rows,
-        f"Sampling only, compiled before: {c.chains} chains on {c.cores} cores, {c.tune} steps of warm-up (none where chains are carried "
+        f"Compiled before: {c.chains} chains on {c.cores} cores, {c.tune} steps of warm-up (none where chains are carried "
         f"on), then {-(-c.draws // 4)} draws at a time until the chains agree in the later two thirds of them, at most "
         f"{QUARTERS} times.",
     )
