@@ -28,19 +28,8 @@ NIGHTS = {
 
 def night(store: Path, config: Path, *options: str) -> dict[str, Any]:
     """One refresh, watched from outside."""
-    command = [
-        sys.executable,
-        "-m",
-        "service.cli",
-        "refresh",
-        "--accept-review",
-        "--unchanged-is-success",
-        "--config",
-        str(config),
-        "--store",
-        str(store),
-        *options,
-    ]
+    asked = ["refresh", "--accept-review", "--unchanged-is-success", "--config", str(config), "--store", str(store), *options]
+    command = [sys.executable, "-m", "service.cli", *asked]
     began, memory = time.perf_counter(), 0
     run = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     while run.poll() is None:

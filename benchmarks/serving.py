@@ -159,7 +159,8 @@ def told_apart() -> float:
             last = "A" if key[-1] != "A" else "B"
             presented = [f"qq_{record.id}_{secret}" for secret in (key[-43:-1] + last, secrets.token_urlsafe(32))]
             turn = len(apart) % 2  # the first of two is asked half a nanosecond faster, whatever it is
-            presented = presented[:: -1 if turn else 1]
+            if turn:
+                presented.reverse()
             times: tuple[list[int], list[int]] = [], []
             for n in range(4_000):
                 which = (n + n // 2) % 2

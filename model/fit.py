@@ -108,7 +108,7 @@ def _compiled(equations: Equations) -> Any:
         made = nutpie.compile_pymc_model(equations.model, backend="jax", gradient_backend="jax", freeze_model=False, jitter_rvs=set())
         entry("forward")
         # Of the other one its gradient is told last.
-        inspect.getclosurevars(made._make_logp_func).nonlocals["logp_fn"].trace(np.zeros(made.n_dim), *_given(made))
+        _within(made._make_logp_func)["logp_fn"].trace(np.zeros(made.n_dim), *_given(made))
     return made
 
 
@@ -303,8 +303,8 @@ def _with_jumps(
     for quarter in range(1, QUARTERS + 1):
         stages.append(carry_on(-(-c.draws // 4)))
         expanded.append(_expanded(compiled, stages[-1].draws))
-        left_behind = slice(len(stages) - (quarter - quarter // 3))
-        del stages[left_behind], expanded[left_behind]
+        if quarter % 3 == 0:
+            del stages[0], expanded[0]  # a third is left behind
         kept = joined(stages)
         if quarter > 1 and not (late := unsettled(expanded, late)).size:
             break
@@ -341,9 +341,14 @@ def _origin(equations: Equations) -> dict[str, np.ndarray]:
     return dict(equations.model.initial_point())
 
 
+def _within(function: Callable[..., Any]) -> Any:
+    """What a function of nutpie's was made with, by name: there is no other way to it."""
+    return inspect.getclosurevars(function).nonlocals
+
+
 def _given(compiled: Any) -> list[Any]:
     """The data, as its density takes them."""
-    return [compiled._shared_data[name] for name in inspect.getclosurevars(compiled._make_logp_func).nonlocals["logp_shared_names"]]
+    return [compiled._shared_data[name] for name in _within(compiled._make_logp_func)["logp_shared_names"]]
 
 
 @cache
@@ -362,7 +367,7 @@ def _last_metric(warm: xr.DataTree, chain: int) -> np.ndarray:
 
 def _expanded(compiled: Any, draws: np.ndarray) -> np.ndarray:
     """(chain, draw, value) of what `draws`, (chain, draw, dimension), are in the model's own terms; :func:`_named` tells them apart."""
-    of = inspect.getclosurevars(compiled._make_expand_func).nonlocals
+    of = _within(compiled._make_expand_func)
     given = [compiled._shared_data[name] for name in of["expand_shared_names"]]
     values = _of_each(of["expand_fn"], len(given))(draws.reshape(-1, draws.shape[2]), *given)
     return np.concatenate([np.asarray(v).reshape(*draws.shape[:2], -1) for v in values], axis=2)
@@ -376,11 +381,10 @@ def _of_each(raw: Callable[..., Any], given: int) -> Any:
 
 def _named(graph: Graph, compiled: Any, stage: Stage, values: np.ndarray) -> xr.DataTree:
     """`values` of :func:`_expanded` in the dimensions and coordinates of the model, and what is told of the draws."""
-    of = inspect.getclosurevars(compiled._make_expand_func).nonlocals
-    sizes = [int(np.prod(shape)) for shape in of["shapes"]]
-    parts = dict(zip(of["names"], zip(np.split(values, np.cumsum(sizes)[:-1], axis=2), of["shapes"], strict=True), strict=True))
-    named = {v.name: part.reshape(*values.shape[:2], *shape) for v in graph.model.free_RVs for part, shape in [parts[v.name]]}
-    chains, draws = values.shape[:2]
+    of, (chains, draws) = _within(compiled._make_expand_func), values.shape[:2]
+    parts = np.split(values, np.cumsum([np.prod(shape, dtype=int) for shape in of["shapes"]])[:-1], axis=2)
+    every = {n: part.reshape(chains, draws, *shape) for n, part, shape in zip(of["names"], parts, of["shapes"], strict=True)}
+    named = {v.name: every[v.name] for v in graph.model.free_RVs}
     of_draw = {"chain": np.arange(chains), "draw": np.arange(draws)}
     dims = {n: graph.model.named_vars_to_dims.get(n) or [f"{n}_dim_{axis}" for axis in range(v.ndim - 2)] for n, v in named.items()}
     used = {d for of in dims.values() for d in of}
